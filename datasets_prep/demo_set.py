@@ -1,0 +1,43 @@
+"""The embedded image set: photographs inside scikit-image's wheel, as LMDBs for super-resolution x2."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import skimage.data
+from numpy.typing import NDArray
+
+from datasets_prep.image_folder import cut_patches, read_colour, write_pairs
+
+TRAIN_IMAGES = ("astronaut", "rocket", "motorcycle_left", "motorcycle_right", "ihc")
+VALIDATION_CROPS = {"coffee": (40, 150, 240, 320), "chelsea": (40, 90, 200, 260)}
+"""Image -> top, left, height, width of the crop, in pixels."""
+
+SUBIMAGE_SIZE, SUBIMAGE_STEP = 128, 96
+SCALE = 2
+
+
+def _photograph(name: str) -> NDArray[Any]:
+    """One of scikit-image's photographs, (H, W, 3) BGR uint8."""
+    # Read from the wheel itself: skimage.data's functions would fetch what a wheel lacks from the network.
+    folder = Path(skimage.data.__file__).parent
+    path = next(p for p in (folder / f"{name}.png", folder / f"{name}.jpg") if p.is_file())
+    return read_colour(path)
+
+
+def _train_entries() -> Iterator[tuple[str, NDArray[Any]]]:
+    for name in TRAIN_IMAGES:
+        for i, patch in enumerate(cut_patches(_photograph(name), SUBIMAGE_SIZE, SUBIMAGE_STEP)):
+            yield f"{name}_s{i + 1:03d}", patch
+
+
+def _validation_entries() -> Iterator[tuple[str, NDArray[Any]]]:
+    for name, (top, left, height, width) in VALIDATION_CROPS.items():
+        yield name, _photograph(name)[top : top + height, left : left + width]
+
+
+def prepare_demo_set(out: Path) -> None:
+    """Write `out`/train and `out`/val, each with HR.lmdb and LR_bicubic_X2.lmdb; sets that are there stay."""
+    for part, entries in (("train", _train_entries), ("val", _validation_entries)):
+        if not (out / part / f"LR_bicubic_X{SCALE}.lmdb").is_dir() or not (out / part / "HR.lmdb").is_dir():
+            write_pairs(entries(), out / part, scale=SCALE)

@@ -1,0 +1,9 @@
+"""RAMiT's networks for BasicSR: importing this package registers all of them."""
+
+from ramit_arch import compat
+
+compat.mend()
+
+from ramit_arch.ramit_arch import RAMiT, RAMiTSettings, ramit_settings  # noqa: E402  BasicSR imports once it is mended
+
+__all__ = ["RAMiT", "RAMiTSettings", "ramit_settings"]

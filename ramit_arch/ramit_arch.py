@@ -1,0 +1,430 @@
+"""RAMiT, the Reciprocal Attention Mixing Transformer, from the top down.
+
+Source: Choi et al., "Reciprocal Attention Mixing Transformer for Lightweight Image Restoration", CVPRW 2024,
+arXiv 2305.11474. Module names are the keys of the published checkpoints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ramit_arch.attention import ChannelAttention, SpatialAttention
+from ramit_arch.mobivari import leaky_relu, mobivari
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+TASKS = ("SR", "CDN", "GDN", "LLE", "DR")
+"""Super-resolution, colour denoising, gray denoising, low-light enhancement, deraining."""
+
+VARIANTS = ("RAMiT", "RAMiT-1", "RAMiT-slimSR", "RAMiT-slimLLE")
+
+N_STAGES = 4
+N_DOWNSIZINGS = N_STAGES - 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RAMiTSettings:
+    """Every hyper-parameter of a RAMiT; the defaults are the published RAMiT for x2 super-resolution.
+
+    Attributes:
+        scale: Output size over input size; 1 also adds the input to the output.
+        mean: Mean of each input channel over the training data, range 0..1. Its length is the number of channels.
+        std: Standard deviation of each input channel over the training data, range 0..1.
+        dim: Channels C, a multiple of 16 and of every stage's heads.
+        depths: Blocks of each of the four stages.
+        num_heads: Attention heads L of each stage, spatial and channel heads together.
+        chsa_head_ratio: Share of the heads that attend between channels; `int(L * ratio)` of them, at least one.
+        window_size: Window side M in pixels, even.
+        hidden_ratio: Hidden channels of the feed-forward network over C.
+        qkv_bias: Whether the projection to q, k, v has a bias.
+        mobivari_version: 1 (no expansion) or 2.
+        mobivari_expansion: Expansion of version 2 in blocks, downsizing and tail.
+        mobivari_groups: Groups of its expanding convolution.
+        neck_expansion: Expansion of version 2 in the bottleneck and in H-RAMi.
+        neck_groups: Groups of its expanding convolution.
+        helper: Whether each attention gates the values of the other kind in the next block (the reciprocal helper).
+        tail_mobivaris: MobiVari layers before the reconstruction.
+    """
+
+    scale: int = 2
+    mean: tuple[float, ...] = (0.4485, 0.4375, 0.4045)
+    std: tuple[float, ...] = (0.2397, 0.2290, 0.2389)
+    dim: int = 64
+    depths: tuple[int, ...] = (6, 4, 4, 6)
+    num_heads: tuple[int, ...] = (4, 4, 4, 4)
+    chsa_head_ratio: float = 0.25
+    window_size: int = 8
+    hidden_ratio: float = 2.0
+    qkv_bias: bool = True
+    mobivari_version: int = 2
+    mobivari_expansion: float = 1.2
+    mobivari_groups: int = 4
+    neck_expansion: float = 1.2
+    neck_groups: int = 4
+    helper: bool = True
+    tail_mobivaris: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std", "depths", "num_heads"):  # option files have lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("depths", "num_heads"):
+            if len(getattr(self, name)) != N_STAGES or min(getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be {N_STAGES} positive numbers, not {list(getattr(self, name))}")
+        if self.dim < 1 or self.dim % 4**N_DOWNSIZINGS:
+            raise ValueError(f"dim must be a multiple of {4**N_DOWNSIZINGS}, not {self.dim}")
+        for heads in self.num_heads:
+            if self.dim % heads:
+                raise ValueError(f"dim {self.dim} is no multiple of num_heads {heads}")
+            if not 1 <= self.channel_heads(heads) < heads:
+                raise ValueError(
+                    f"chsa_head_ratio {self.chsa_head_ratio} of num_heads {heads} leaves no spatial or no channel head"
+                )
+        if self.window_size < 2 or self.window_size % 2:
+            raise ValueError(f"window_size must be even and positive, not {self.window_size}")
+        if self.scale < 1:
+            raise ValueError(f"scale must be a positive integer, not {self.scale}")
+        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+            raise ValueError(f"mean {list(self.mean)} and std {list(self.std)} must name each channel, std above 0")
+
+    def channel_heads(self, heads: int) -> int:
+        """How many of `heads` attend between channels."""
+        return int(heads * self.chsa_head_ratio)
+
+
+SR_MEAN = (0.4485, 0.4375, 0.4045)
+SR_STD = {2: (0.2397, 0.2290, 0.2389), 3: (0.2373, 0.2265, 0.2367), 4: (0.2352, 0.2244, 0.2349)}
+STATISTICS = {
+    "CDN": ((0.4775, 0.4515, 0.4047), (0.2442, 0.2367, 0.2457)),
+    "GDN": ((0.4539,), (0.2326,)),
+    "LLE": ((0.1687, 0.1599, 0.1526), (0.1142, 0.1094, 0.1094)),
+    "DR": ((0.5110, 0.5105, 0.4877), (0.2313, 0.2317, 0.2397)),
+}
+"""Mean and standard deviation of each task's training data, RGB or gray, range 0..1."""
+
+VARIANT_SETTINGS: dict[str, dict[str, Any]] = {
+    "RAMiT": {},
+    "RAMiT-1": {"mobivari_version": 1},
+    "RAMiT-slimSR": {"dim": 48, "depths": (8, 2, 2, 8), "neck_expansion": 2.0, "neck_groups": 1},
+    "RAMiT-slimLLE": {"dim": 48, "depths": (4, 2, 2, 4), "neck_groups": 3},
+}
+"""What each variant changes of RAMiT (supplement, implementation details)."""
+
+
+def ramit_settings(variant: str = "RAMiT", task: str = "SR", scale: int | None = None) -> RAMiTSettings:
+    """The published settings of a variant for a task.
+
+    Args:
+        variant: One of `VARIANTS`; any variant may be combined with any task.
+        task: One of `TASKS`.
+        scale: 2, 3 or 4 for SR; other SR scales use the statistics of x4. The other tasks have scale 1.
+
+    Raises:
+        ValueError: Unknown variant or task, or a scale that does not fit the task.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(VARIANTS)}")
+    if task not in TASKS:
+        raise ValueError(f"task {task!r} is unknown; choose one of {', '.join(TASKS)}")
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    if task == "SR":
+        if scale is None or scale < 2:
+            raise ValueError(f"task SR needs scale: 2, 3 or 4, not {scale}")
+        mean, std = SR_MEAN, SR_STD.get(scale, SR_STD[4])
+    else:
+        if scale not in (None, 1):
+            raise ValueError(f"task {task} keeps the size: scale must be 1, not {scale}")
+        mean, std = STATISTICS[task]
+    helper = task in ("SR", "LLE")
+    return RAMiTSettings(scale=scale or 1, mean=mean, std=std, helper=helper, **VARIANT_SETTINGS[variant])
+
+
+@ARCH_REGISTRY.register()
+class RAMiT(nn.Module):
+    """RAMiT and its variants: `network_g: {type: RAMiT, variant: RAMiT-slimSR, task: SR, scale: 4}`.
+
+    `variant`, `task` and `scale` choose the published settings; each further argument replaces one of them (see
+    `RAMiTSettings` for their meaning). The output is not clamped.
+
+    Args:
+        variant: RAMiT, RAMiT-1, RAMiT-slimSR or RAMiT-slimLLE.
+        task: SR, CDN, GDN, LLE or DR.
+        scale: 2, 3 or 4 for SR; 1 (or left out) for the other tasks.
+
+    Raises:
+        ValueError: Settings that are unknown or do not fit together.
+
+    Shape:
+        (B, C_in, H, W), range 0..1 -> (B, C_in, H * scale, W * scale), any H and W from 1 up. C_in: 1 for GDN, else 3.
+    """
+
+    def __init__(
+        self,
+        *,
+        variant: str = "RAMiT",
+        task: str = "SR",
+        scale: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        dim: int | None = None,
+        depths: Sequence[int] | None = None,
+        num_heads: Sequence[int] | None = None,
+        chsa_head_ratio: float | None = None,
+        window_size: int | None = None,
+        hidden_ratio: float | None = None,
+        qkv_bias: bool | None = None,
+        mobivari_version: int | None = None,
+        mobivari_expansion: float | None = None,
+        mobivari_groups: int | None = None,
+        neck_expansion: float | None = None,
+        neck_groups: int | None = None,
+        helper: bool | None = None,
+        tail_mobivaris: int | None = None,
+    ) -> None:
+        super().__init__()
+        overrides = dict(
+            mean=mean, std=std, dim=dim, depths=depths, num_heads=num_heads, chsa_head_ratio=chsa_head_ratio,
+            window_size=window_size, hidden_ratio=hidden_ratio, qkv_bias=qkv_bias, mobivari_version=mobivari_version,
+            mobivari_expansion=mobivari_expansion, mobivari_groups=mobivari_groups, neck_expansion=neck_expansion,
+            neck_groups=neck_groups, helper=helper, tail_mobivaris=tail_mobivaris,
+        )  # fmt: skip
+        given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
+        s = self.settings = replace(ramit_settings(variant, task, scale), **given)
+        self.scale = s.scale
+        self.size_unit = s.window_size * 2**N_DOWNSIZINGS
+        """The network works on multiples of this many pixels; other sizes are padded inside and cropped."""
+
+        channels = len(s.mean)
+        # The statistics follow the network's device and dtype, but are no part of a checkpoint.
+        self.register_buffer("mean", torch.tensor(s.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(s.std).view(1, -1, 1, 1), persistent=False)
+
+        self.shallow = Shallow(channels, s.dim)
+        self.stage1 = Stage(s, 0)
+        self.down1 = Downsizing(s)
+        self.stage2 = Stage(s, 1)
+        self.down2 = Downsizing(s)
+        self.stage3 = Stage(s, 2)
+        self.bottleneck = Bottleneck(s)
+        self.stage4 = Stage(s, 3)
+        self.attn_mix = HierarchicalMixing(s)
+        self.to_target = Reconstruction(s)
+
+    mean: Tensor
+    std: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        # Zeros go in before the normalisation: the padding is black.
+        x = F.pad(x, (0, -width % self.size_unit, 0, -height % self.size_unit))
+        x = (x - self.mean) / self.std
+
+        s = self.shallow(x)  # (B, C, H, W)
+        o1, a1 = self.stage1(s)
+        o2, a2 = self.stage2(self.down1(o1))  # (B, C, H/2, W/2)
+        o3, a3 = self.stage3(self.down2(o2))  # (B, C, H/4, W/4)
+        o4, a4 = self.stage4(self.bottleneck(s, o1, o2, o3))  # (B, C, H, W)
+        y = self.to_target(o4 * self.attn_mix(a1, a2, a3, a4) + s)
+        if self.scale == 1:
+            y = y + x
+
+        y = y * self.std + self.mean
+        return y[..., : height * self.scale, : width * self.scale]
+
+
+class Shallow(nn.Module):
+    """3x3 convolution to the network's width: (B, C_in, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Stage(nn.Module):
+    """D-RAMiT blocks in a row; every second one shifts its windows. Each block hands its attentions to the next.
+
+    Shape:
+        (B, C, H, W) -> output and mixed attention of the last block, each (B, C, H, W)
+    """
+
+    def __init__(self, s: RAMiTSettings, stage: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict(
+            {
+                f"block{i}": DRAMiTBlock(s, s.num_heads[stage], shift=s.window_size // 2 if i % 2 else 0)
+                for i in range(s.depths[stage])
+            }
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        sp = ch = None
+        a = x
+        for block in self.blocks.values():
+            x, sp, ch, a = block(x, sp, ch)
+        return x, a
+
+
+class DRAMiTBlock(nn.Module):
+    """Dimensional reciprocal attention mixing block, post-norm residual (section 3.2, figure 2).
+
+    Spatial and channel attention work side by side on their own heads of one q, k, v projection; MobiVari mixes them.
+    """
+
+    def __init__(self, s: RAMiTSettings, heads: int, *, shift: int) -> None:
+        super().__init__()
+        head_dim, channel_heads = s.dim // heads, s.channel_heads(heads)
+        spatial_heads = heads - channel_heads
+        self.helper = s.helper
+        self.channel_heads = channel_heads
+        self.qkv_channels = [3 * head_dim * spatial_heads, 3 * head_dim * channel_heads]
+        self.qkv_proj = QKVProjection(s.dim, bias=s.qkv_bias)
+        self.sp_attn = SpatialAttention(spatial_heads, head_dim, window_size=s.window_size, shift=shift)
+        self.ch_attn = ChannelAttention(channel_heads, head_dim)
+        self.mobivari = block_mobivari(s, s.dim)
+        self.norm1 = ChannelNorm(s.dim)
+        self.ffn = FeedForward(s.dim, int(s.dim * s.hidden_ratio))
+        self.norm2 = ChannelNorm(s.dim)
+
+    def forward(self, x: Tensor, sp: Tensor | None, ch: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mix two attentions into `x`.
+
+        Args:
+            x: (B, C, H, W)
+            sp: Spatial attention of the previous block, (B, L_sp*d, H, W); None in the first.
+            ch: Channel attention of the previous block, (B, L_ch*d, H, W); None in the first.
+
+        Returns:
+            The block's output, its spatial and channel attention, and their mix, (B, C, H, W).
+        """
+        sp_gate = ch_gate = None
+        if self.helper and sp is not None and ch is not None:
+            sp_gate = ch.unflatten(1, (self.channel_heads, -1)).mean(1)  # (B, d, H, W)
+            ch_gate = sp.mean(1, keepdim=True)  # (B, 1, H, W)
+        sp_qkv, ch_qkv = self.qkv_proj(x).split(self.qkv_channels, dim=1)
+        sp = self.sp_attn(sp_qkv, sp_gate)
+        ch = self.ch_attn(ch_qkv, ch_gate)
+        a = self.mobivari(torch.cat([sp, ch], dim=1))
+        x = x + self.norm1(a)
+        x = x + self.norm2(self.ffn(x))
+        return x, sp, ch, a
+
+
+class QKVProjection(nn.Module):
+    """1x1 convolution to q, k, v of every head, head-major: (B, C, H, W) -> (B, 3C, H, W)."""
+
+    def __init__(self, dim: int, *, bias: bool) -> None:
+        super().__init__()
+        self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.qkv(x)
+
+
+class FeedForward(nn.Module):
+    """Two 1x1 convolutions around an exact GELU: (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.hidden = nn.Conv2d(dim, hidden_dim, 1)
+        self.out = nn.Conv2d(hidden_dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(F.gelu(self.hidden(x)))
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels of each pixel, eps 1e-5: (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x.permute(0, 2, 3, 1))
+        return y.permute(0, 3, 1, 2)
+
+
+class Downsizing(nn.Module):
+    """Halve height and width: 2x2 cells to channels, norm, MobiVari. (B, C, H, W) -> (B, C, H/2, W/2)."""
+
+    def __init__(self, s: RAMiTSettings) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(4 * s.dim)
+        self.reduction = block_mobivari(s, 4 * s.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        cells = [x[..., 0::2, 0::2], x[..., 0::2, 1::2], x[..., 1::2, 0::2], x[..., 1::2, 1::2]]
+        return self.reduction(self.norm(torch.cat(cells, dim=1)))
+
+
+class Bottleneck(nn.Module):
+    """Bring the outputs of the first three stages to full size and mix them (section 3.4).
+
+    Shape:
+        s, o1 (B, C, H, W), o2 (B, C, H/2, W/2), o3 (B, C, H/4, W/4) -> (B, C, H, W)
+    """
+
+    def __init__(self, s: RAMiTSettings) -> None:
+        super().__init__()
+        self.mobivari = neck_mobivari(s, s.dim + s.dim // 4 + s.dim // 16)
+        self.norm = ChannelNorm(s.dim)
+
+    def forward(self, s: Tensor, o1: Tensor, o2: Tensor, o3: Tensor) -> Tensor:
+        half = F.max_pool2d(s, 2)
+        pooled = (s, half, F.max_pool2d(half, 2))
+        ups = [
+            F.pixel_shuffle(o + leaky_relu(p), 2**i) for i, (o, p) in enumerate(zip((o1, o2, o3), pooled, strict=True))
+        ]
+        return self.norm(self.mobivari(torch.cat(ups, dim=1)))
+
+
+class HierarchicalMixing(nn.Module):
+    """H-RAMi: mix the attentions of the four stages at full size (section 3.5).
+
+    Shape:
+        a1, a4 (B, C, H, W), a2 (B, C, H/2, W/2), a3 (B, C, H/4, W/4) -> (B, C, H, W)
+    """
+
+    def __init__(self, s: RAMiTSettings) -> None:
+        super().__init__()
+        self.mobivari = neck_mobivari(s, s.dim + s.dim // 4 + s.dim // 16 + s.dim)
+
+    def forward(self, a1: Tensor, a2: Tensor, a3: Tensor, a4: Tensor) -> Tensor:
+        return self.mobivari(torch.cat([a1, F.pixel_shuffle(a2, 2), F.pixel_shuffle(a3, 4), a4], dim=1))
+
+
+class Reconstruction(nn.Module):
+    """Features to the image: MobiVari layers, 3x3 convolution, pixel shuffle, 3x3 convolution.
+
+    Shape:
+        (B, C, H, W) -> (B, C_out, H * scale, W * scale)
+    """
+
+    def __init__(self, s: RAMiTSettings) -> None:
+        super().__init__()
+        channels = len(s.mean)
+        self.scale = s.scale
+        self.mobivari = nn.ModuleDict({f"mobivari{i}": block_mobivari(s, s.dim) for i in range(s.tail_mobivaris)})
+        self.conv = nn.Conv2d(s.dim, channels * s.scale**2, 3, padding=1)
+        self.final_conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.mobivari.values():
+            x = layer(x)
+        return self.final_conv(F.pixel_shuffle(self.conv(x), self.scale))
+
+
+def block_mobivari(s: RAMiTSettings, dim: int) -> nn.Module:
+    """MobiVari from `dim` channels to the network's width, as blocks, downsizing and tail use it."""
+    return mobivari(dim, s.dim, version=s.mobivari_version, expansion=s.mobivari_expansion, groups=s.mobivari_groups)
+
+
+def neck_mobivari(s: RAMiTSettings, dim: int) -> nn.Module:
+    """MobiVari from `dim` channels to the network's width, as the bottleneck and H-RAMi use it."""
+    return mobivari(dim, s.dim, version=s.mobivari_version, expansion=s.neck_expansion, groups=s.neck_groups)

@@ -1,0 +1,236 @@
+"""The `basicsr` command: one thin function a verb. Nothing heavy is imported before a verb needs it."""
+
+import argparse
+import errno
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NoReturn
+
+import ramit_model
+from datasets_prep.errors import SourceError
+from ramit_model.errors import InputError
+
+if multiprocessing.parent_process() is not None:
+    # A spawned DataLoader worker imports this module before it unpickles its data set: BasicSR must be mended by then.
+    ramit_model.register()
+
+EXIT_INPUT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+EPILOG = """\
+examples:
+  basicsr demo                                         train a small RAMiT on embedded photographs, a few minutes
+  basicsr train -opt options/train_RAMiT_x2.yml        train; add --auto_resume to go on after an interruption
+  basicsr train -opt FILE --nproc 4                    the same on four GPUs (or four CPU processes)
+  basicsr test -opt options/test_RAMiT_x2.yml          test weights: PSNR, SSIM, pictures
+  basicsr prepare folder --source photos --out datasets/mine --scale 2
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_INPUT_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _versions() -> str:
+    parts = []
+    for name in ("ramit-basicsr", "basicsr", "torch", "torchvision", "numpy"):
+        try:
+            parts.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            parts.append(f"{name} (not installed)")
+    return f"{', '.join(parts)}, Python {sys.version.split()[0]}"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the `basicsr` command."""
+    parser = _Parser(
+        prog="basicsr",
+        description="Train, test and prepare data for image restoration networks (RAMiT) with BasicSR.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=_versions())
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+
+    train = verbs.add_parser(
+        "train",
+        allow_abbrev=False,
+        help="train a network from an option file",
+        description="Train with BasicSR's own trainer. Checkpoints and logs go to ./experiments/NAME.",
+        epilog="With --nproc, further arguments of torchrun (--nnodes, --node-rank, --rdzv-endpoint, --rdzv-id, "
+        "--max-restarts, ...) are passed on. torchrun --no-python basicsr train ... works as well, and so does Slurm "
+        "(srun basicsr train ... --launcher slurm).",
+    )
+    _add_pipeline_arguments(train)
+    train.set_defaults(run=_pipeline)
+
+    test = verbs.add_parser(
+        "test",
+        allow_abbrev=False,
+        help="test a network from an option file",
+        description="Test with BasicSR's own tester. Metrics and pictures go to ./results/NAME.",
+    )
+    _add_pipeline_arguments(test)
+    test.set_defaults(run=_pipeline)
+
+    demo = verbs.add_parser(
+        "demo",
+        allow_abbrev=False,
+        help="train a small RAMiT on embedded photographs",
+        description="Make LMDBs of scikit-image's photographs, test a small untrained RAMiT x2, train it for a few "
+        "minutes, test it again, and draw LQ, result and GT side by side. An interrupted demo goes on where it was.",
+    )
+    demo.add_argument("--out", default="demo", type=Path, metavar="DIR", help="folder for everything (default: ./demo)")
+    demo.set_defaults(run=_demo)
+
+    prepare = verbs.add_parser("prepare", allow_abbrev=False, help="turn images into LMDBs for training")
+    families = prepare.add_subparsers(dest="family", metavar="FAMILY", required=True, parser_class=_Parser)
+    folder = families.add_parser(
+        "folder",
+        allow_abbrev=False,
+        help="a folder of your own clean images",
+        description="Write HR.lmdb and LR_bicubic_X{SCALE}.lmdb; the LR images are MATLAB's bicubic, bit for bit.",
+    )
+    folder.add_argument("--source", required=True, type=Path, metavar="DIR", help="folder of images")
+    folder.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the LMDBs")
+    folder.add_argument("--scale", required=True, type=_positive, metavar="N", help="scale of super-resolution")
+    folder.add_argument(
+        "--crop-size", type=_positive, metavar="N", help="cut squares of N HR pixels (default: whole images)"
+    )
+    folder.add_argument(
+        "--step", type=_positive, metavar="N", help="distance of neighbouring squares (default: half of N)"
+    )
+    folder.set_defaults(run=_prepare_folder)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
+    """BasicSR's own arguments, and `--nproc`."""
+    parser.add_argument("-opt", required=True, metavar="FILE", help="option file (YAML)")
+    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest checkpoint of this run")
+    parser.add_argument(
+        "--force_yml",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY:SUBKEY=VALUE",
+        help="replace single options, for example train:total_iter=1000",
+    )
+    parser.add_argument("--debug", action="store_true", help="log, save and validate every few iterations")
+    parser.add_argument("--nproc", metavar="N", help="start N processes on this machine (a number, gpu or cpu)")
+    parser.add_argument(
+        "--launcher", choices=("none", "pytorch", "slurm"), help="who started the processes (found out for torchrun)"
+    )
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
+    from ramit_model import launch
+    from ramit_model.options import load_options
+
+    options = load_options(args.opt, is_train=args.verb == "train", forced=args.force_yml)
+    passed_on = ["-opt", args.opt]
+    passed_on += ["--auto_resume"] * args.auto_resume + ["--debug"] * args.debug
+    if args.nproc is not None:
+        if args.launcher is not None:
+            raise InputError("--nproc starts the processes itself: leave --launcher out")
+        launch.check_launcher_arguments(launcher_arguments)
+        forced = ["--force_yml", *args.force_yml] if args.force_yml else []
+        return launch.run_processes(args.verb, args.nproc, launcher_arguments, passed_on + forced)
+    launcher = args.launcher or ("pytorch" if launch.started_by_launcher() else "none")
+    try:
+        launch.run_pipeline(args.verb, [*passed_on, "--launcher", launcher], options)
+    except KeyboardInterrupt:
+        if launch.rank() == 0:
+            print(f"\nbasicsr {args.verb}: interrupted{_how_to_go_on(args, options)}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _how_to_go_on(args: argparse.Namespace, options: dict[str, object]) -> str:
+    from ramit_model.launch import last_checkpoint
+
+    if args.verb == "test":
+        return ""
+    state = last_checkpoint(options)
+    if state is None:
+        return " before the first checkpoint was saved"
+    return f"; the last checkpoint is {state}: go on with the same command and --auto_resume"
+
+
+def _demo(args: argparse.Namespace, _: list[str]) -> int:
+    from ramit_model.demo import run_demo
+
+    return run_demo(args.out)
+
+
+def _prepare_folder(args: argparse.Namespace, _: list[str]) -> int:
+    from datasets_prep.image_folder import prepare_folder
+
+    count = prepare_folder(args.source, args.out, scale=args.scale, crop_size=args.crop_size, step=args.step)
+    print(f"{args.out}: HR.lmdb and LR_bicubic_X{args.scale}.lmdb with {count} images each")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments without the program's name; by default those of the process.
+
+    Returns:
+        Exit code: 0, 2 for bad input (one line on stderr), 130 after Ctrl-C.
+    """
+    # An unreadable image gets one line of ours, here and in DataLoader workers; OpenCV's remarks would bury it.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if args.verb is None:
+        parser.print_help()
+        return 0
+    if rest and getattr(args, "nproc", None) is None:
+        parser.exit(
+            EXIT_INPUT_ERROR, f"basicsr {args.verb}: unknown argument {rest[0]}; see basicsr {args.verb} --help\n"
+        )
+    try:
+        code: int = args.run(args, rest)
+    except InputError as error:
+        return _report(args.verb, error.line)
+    except SourceError as error:
+        return _report(args.verb, str(error))
+    except ImportError as error:
+        if error.name != "basicsr":
+            raise
+        return _report(args.verb, str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        return _report(
+            args.verb, f"{error.filename or 'writing failed'}: {error.strerror}; make room or change the folder"
+        )
+    except KeyboardInterrupt:
+        print(f"\nbasicsr {args.verb}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return code
+
+
+def _report(verb: str, message: str) -> int:
+    process = f" [process {os.environ['RANK']}]" if os.environ.get("RANK", "0") != "0" else ""
+    for line in message.splitlines():
+        print(f"basicsr {verb}{process}: {line}", file=sys.stderr)
+    return EXIT_INPUT_ERROR

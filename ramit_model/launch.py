@@ -1,0 +1,122 @@
+"""Runs BasicSR's pipelines: in this process, or in several that torch's elastic launcher starts."""
+
+import logging
+import os
+import signal
+import sys
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import ramit_model
+from ramit_model.errors import InputError
+
+Verb = Literal["train", "test"]
+
+
+def run_pipeline(verb: Verb, arguments: Sequence[str], options: dict[str, Any]) -> None:
+    """Run BasicSR's own `train_pipeline` or `test_pipeline`, with experiments under the current folder.
+
+    Args:
+        verb: train or test.
+        arguments: Arguments for BasicSR's parser: `-opt FILE`, `--launcher`, `--auto_resume`, `--debug`.
+        options: The option file, parsed and checked.
+    """
+    ramit_model.register()
+    from basicsr.test import test_pipeline
+    from basicsr.train import train_pipeline
+    from basicsr.utils import options as basicsr_options
+
+    command_line = sys.argv
+
+    def load(stream: Any, Loader: Any) -> dict[str, Any]:  # noqa: N803  yaml's name
+        sys.argv = command_line  # BasicSR copies the command line into the experiment
+        return options
+
+    # BasicSR's parser would read the file with a loader that executes Python tags: give it what we read as plain data.
+    basicsr_options.ordered_yaml = lambda: (None, None)
+    basicsr_options.yaml = types.SimpleNamespace(load=load)
+    sys.argv = [command_line[0], *arguments]
+    pipeline = train_pipeline if verb == "train" else test_pipeline
+    pipeline(str(Path.cwd()))
+
+
+def started_by_launcher() -> bool:
+    """Whether torchrun (or our own `--nproc`) started this process."""
+    return {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+
+
+def rank() -> int:
+    """Rank of this process among those that were started together; 0 for a single one."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
+
+
+def check_launcher_arguments(arguments: Sequence[str]) -> None:
+    """Make sure that torch's launcher knows `arguments` (`--nnodes`, `--rdzv-endpoint`, ...).
+
+    Raises:
+        InputError: One of them is unknown or misses its value.
+    """
+    from torch.distributed.run import get_args_parser
+
+    parser = get_args_parser()
+    parser.exit_on_error = False
+
+    def error(message: str) -> None:
+        raise InputError(f"{message}; see basicsr train --help and torchrun --help")
+
+    parser.error = error  # type: ignore[assignment,method-assign]  # argparse would print its usage and exit
+    _, unknown = parser.parse_known_args([*arguments, "script"])
+    if unknown or any(not argument.startswith("-") for argument in arguments[:1]):
+        raise InputError(f"unknown argument {(unknown or list(arguments))[0]}; see basicsr train --help")
+
+
+def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arguments: Sequence[str]) -> int:
+    """Start `nproc` processes of `basicsr VERB` on this machine and wait for them.
+
+    Args:
+        verb: train or test.
+        nproc: Number of processes, or cpu, gpu, auto as torchrun takes them.
+        launcher_arguments: Further arguments of torchrun; without any, the run stays on this machine.
+        arguments: Arguments of `basicsr VERB`.
+
+    Returns:
+        Exit code: 0, 2 after an input error in a process, 130 after Ctrl-C, else 1.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    # Each process reports for itself; torch's report would repeat it with a stack of the launcher.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    where = launcher_arguments or ["--standalone"]
+    command = [
+        f"--nproc-per-node={nproc}",
+        *where,
+        "--no-python",
+        sys.executable,
+        "-m",
+        "ramit_model",
+        verb,
+        *arguments,
+    ]
+    try:
+        run.main(command)
+    except ChildFailedError as error:
+        codes = {failure.exitcode for failure in error.failures.values()}
+        return 2 if 2 in codes else 1
+    except SignalException as error:
+        return 128 + error.sigval
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except ValueError as error:
+        raise InputError(f"--nproc {nproc}: {error}") from None
+    return 0
+
+
+def last_checkpoint(options: dict[str, Any]) -> str | None:
+    """File name of the newest training state of this run under the current folder, if there is one."""
+    states = Path("experiments", str(options["name"]), "training_states").glob("*.state")
+    names = sorted((p.name for p in states if p.stem.isdigit()), key=lambda name: int(name.partition(".")[0]))
+    return names[-1] if names else None

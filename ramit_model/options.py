@@ -1,0 +1,496 @@
+"""Read BasicSR option files as plain data and check them before anything runs: one line for the first mistake."""
+
+import difflib
+import inspect
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from ramit_model.errors import InputError
+
+Options = dict[str, Any]
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without Python tags; a key that stands twice in one mapping is an error. Merge keys (`<<`) work."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key}' stands twice; keep one", key_node.start_mark
+                )
+            seen.add(str(key))
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Options:
+    """Parse an option file.
+
+    Raises:
+        InputError: The file is missing, no YAML, no mapping, has a Python tag or a duplicate key.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(Path(path).name, _names_beside(path), n=1)
+        hint = f"did you mean {Path(path).with_name(near[0])}?" if near else "check the path"
+        raise InputError(f"{path}: no such option file; {hint}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file; -opt takes a YAML option file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; -opt takes a YAML option file") from None
+    try:
+        options = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = error.problem or "no valid YAML"
+        if "could not determine a constructor for the tag" in problem:
+            tag = problem.rpartition("tag ")[2].replace("tag:yaml.org,2002:", "!!")
+            problem = f"the tag {tag} is refused: option files are plain data; remove it"
+        raise InputError(f"{path}{line}: {problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: no valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(options, dict):
+        raise InputError(f"{path}: holds no options; the file must be a mapping that begins with name: and model_type:")
+    return options
+
+
+def _names_beside(path: str | os.PathLike[str]) -> list[str]:
+    folder = Path(path).parent
+    return [p.name for p in folder.glob("*.yml")] if folder.is_dir() else []
+
+
+def override(options: Options, entries: Iterable[str], path: str | os.PathLike[str]) -> None:
+    """Set single options in place, as BasicSR's `--force_yml key:subkey=value` does, without executing anything.
+
+    Args:
+        options: Parsed option file.
+        entries: `key:subkey=value`; the value is read as YAML (and `none` as empty).
+        path: The option file, for messages.
+
+    Raises:
+        InputError: An entry has no `=`, names a block that is not there, or its value is no YAML.
+    """
+    for entry in entries:
+        keys, equals, text = entry.partition("=")
+        if not equals:
+            raise InputError(f"--force_yml {entry}: write key:subkey=value")
+        *parents, last = (key.strip() for key in keys.split(":"))
+        block: Any = options
+        for depth, key in enumerate(parents):
+            block = block.get(key)
+            if not isinstance(block, dict):
+                raise InputError(f"--force_yml {entry}: {path} has no block {':'.join(parents[: depth + 1])}")
+        try:
+            block[last] = None if text.strip().lower() == "none" else yaml.load(text, Loader=_PlainLoader)  # noqa: S506
+        except (yaml.YAMLError, ValueError):
+            raise InputError(f"--force_yml {entry}: the value is no valid YAML") from None
+        if isinstance(block[last], str) and text.strip().startswith("!!float"):
+            block[last] = float(block[last])
+
+
+# Form ----------------------------------------------------------------------------------------------------------------
+
+
+class _Block(BaseModel):
+    """A mapping whose keys are all known; numbers must be numbers."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Network(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: str
+
+
+class _Typed(_Network):
+    """A `type` from a registry, with its arguments."""
+
+
+class _ImageDataset(_Block):
+    name: str
+    type: str
+    dataroot_lq: str
+    dataroot_gt: str | None = None
+    meta_info_file: str | None = None
+    filename_tmpl: str = "{}"
+    io_backend: _Typed
+    color: Literal["y"] | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    # Train only; BasicSR's own files have them in validation blocks too.
+    gt_size: Annotated[int, Field(gt=0)] | None = None
+    use_hflip: bool | None = None
+    use_rot: bool | None = None
+    use_shuffle: bool | None = None
+    num_worker_per_gpu: Annotated[int, Field(ge=0)] | None = None
+    batch_size_per_gpu: Annotated[int, Field(gt=0)] | None = None
+    dataset_enlarge_ratio: Annotated[int, Field(gt=0)] = 1
+    prefetch_mode: Literal["cpu", "cuda"] | None = None
+    num_prefetch_queue: Annotated[int, Field(gt=0)] = 1
+    pin_memory: bool = False
+    persistent_workers: bool = False
+
+
+class _PairedDataset(_ImageDataset):
+    dataroot_gt: str
+
+
+class _PairedTrainDataset(_PairedDataset):
+    gt_size: Annotated[int, Field(gt=0)]
+    use_hflip: bool
+    use_rot: bool
+    num_worker_per_gpu: Annotated[int, Field(ge=0)]
+    batch_size_per_gpu: Annotated[int, Field(gt=0)]
+
+
+class _Path(_Block):
+    pretrain_network_g: str | None = None
+    strict_load_g: bool = True
+    param_key_g: str | None = "params"
+    resume_state: str | None = None
+    ignore_resume_networks: list[str] | None = None
+
+
+class _Train(_Block):
+    total_iter: Annotated[int, Field(gt=0)]
+    warmup_iter: int = -1
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
+    optim_g: _Typed
+    scheduler: _Typed
+    pixel_opt: _Typed | None = None
+    perceptual_opt: _Typed | None = None
+
+
+class _Val(_Block):
+    save_img: bool
+    val_freq: Annotated[float, Field(gt=0)] | None = None
+    suffix: str | None = None
+    pbar: bool = True
+    metrics: dict[str, _Typed] | None = None
+
+
+class _TrainVal(_Val):
+    val_freq: Annotated[float, Field(gt=0)]
+
+
+class _Logger(_Block):
+    print_freq: Annotated[int, Field(gt=0)]
+    save_checkpoint_freq: Annotated[float, Field(gt=0)]
+    use_tb_logger: bool
+    wandb: dict[str, Any] | None = None
+
+
+class _Common(_Block):
+    name: Annotated[str, Field(min_length=1)]
+    model_type: str
+    scale: Annotated[int, Field(gt=0)]
+    num_gpu: Annotated[int, Field(ge=0)] | Literal["auto"]
+    manual_seed: int | None = None
+    datasets: dict[str, dict[str, Any]]
+    network_g: _Network
+    path: _Path
+    dist_params: dict[str, Any] | None = None
+    find_unused_parameters: bool = False
+
+
+class _TrainOptions(_Common):
+    train: _Train
+    val: _TrainVal | None = None
+    logger: _Logger
+
+
+class _TestOptions(_Common):
+    val: _Val
+    train: dict[str, Any] | None = None
+    logger: dict[str, Any] | None = None
+
+
+CHECKED_MODELS = ("RestorationModel", "SRModel")
+PAIRED = ("PairedRestorationDataset", "PairedImageDataset")
+SINGLE = ("SingleRestorationDataset", "SingleImageDataset")
+
+
+def _check_form(form: type[_Block], block: Any, where: str) -> None:
+    """Check `block` against `form`; `where` is file and key so far."""
+    try:
+        form.model_validate(block)
+    except ValidationError as error:
+        # A misspelt key is both unknown and missing: the unknown one explains more.
+        problems = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+        raise InputError(f"{where}{_explain(problems[0], form)}") from None
+
+
+def _explain(problem: ErrorDetails, form: type[BaseModel]) -> str:
+    """One problem of pydantic's, in the words of someone who edits the option file."""
+    location = [str(part) for part in problem["loc"] if not re.match(r"literal\[|int$|constrained|.*-", str(part))]
+    key, value = ".".join(location), problem["input"]
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: no such option{_suggest(location[-1], _fields_at(form, location[:-1]))}"
+    if problem["type"] == "missing":
+        return f"{key}: is missing; add it"
+    if isinstance(value, str) and re.search(r"int|float|number|literal", problem["type"]) and _is_number(value):
+        return f"{key}: YAML reads {value} as text; write {_as_yaml_number(value)}"
+    expected = problem["msg"].replace("Input should be ", "").replace("a valid ", "a ")
+    return f"{key}: must be {expected}, not {value!r}"
+
+
+def _fields_at(form: type[BaseModel], location: list[str]) -> list[str]:
+    """The option names of the block at `location` inside `form`."""
+    for name in location:
+        annotation = form.model_fields[name].annotation
+        candidates = (annotation, *getattr(annotation, "__args__", ()))
+        form = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(form.model_fields)
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; known here: {', '.join(sorted(known))}" if len(known) <= 25 else ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _as_yaml_number(text: str) -> str:
+    number = float(text)
+    if number.is_integer() and abs(number) < 1e15:
+        return str(int(number))
+    mantissa, _, exponent = repr(number).partition("e")
+    return f"{mantissa if '.' in mantissa else mantissa + '.0'}{'e' + exponent if exponent else ''}"
+
+
+# Meaning -------------------------------------------------------------------------------------------------------------
+
+
+def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterable[str] = ()) -> Options:
+    """Read an option file, apply `--force_yml`, and check everything that can be known before the run.
+
+    Args:
+        path: YAML option file.
+        is_train: Whether it is for `train` or for `test`.
+        forced: Entries of `--force_yml`.
+
+    Returns:
+        The options as BasicSR's parser would return them.
+
+    Raises:
+        InputError: Something is wrong; one line with file, key and remedy.
+    """
+    options = read_yaml(path)
+    override(options, forced, path)
+    if isinstance(options.get("datasets"), dict):  # `--force_yml datasets:test_2=none` leaves a set out
+        options["datasets"] = {phase: dataset for phase, dataset in options["datasets"].items() if dataset is not None}
+    _check_numbers_as_text(options, f"{path}: ")
+    model_type = options.get("model_type")
+    if model_type is None or model_type in CHECKED_MODELS:
+        _check_form(_TrainOptions if is_train else _TestOptions, options, f"{path}: ")
+    _check_meaning(options, str(path), is_train)
+    return options
+
+
+def _check_numbers_as_text(block: Mapping[Any, Any] | list[Any], where: str, key: str = "") -> None:
+    """Refuse texts like 1e-4 wherever they stand: no option of BasicSR is such a text."""
+    items = block.items() if isinstance(block, Mapping) else enumerate(block)
+    for name, value in items:
+        here = f"{key}.{name}" if key else str(name)
+        if isinstance(value, (Mapping, list)):
+            _check_numbers_as_text(value, where, here)
+        elif isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", value) and _is_number(value):
+            raise InputError(f"{where}{here}: YAML reads {value} as text; write {_as_yaml_number(value)}")
+        elif value == "None":
+            raise InputError(f"{where}{here}: YAML reads None as text; write ~ for no value")
+
+
+def _check_meaning(options: Options, file: str, is_train: bool) -> None:
+    """What a form cannot say: names in registries, arguments of what they name, files and folders, devices."""
+    import ramit_model
+
+    ramit_model.register()
+    from basicsr.utils import registry
+
+    for key in ("name", "model_type", "datasets", "network_g", "path"):
+        if not options.get(key):
+            raise InputError(f"{file}: {key}: is missing; add it")
+    if not re.fullmatch(r"\w[\w.+-]*", str(options["name"])):
+        raise InputError(f"{file}: name: {options['name']!r} names a folder; use letters, digits and . + - _ only")
+    _find(registry.MODEL_REGISTRY, options["model_type"], f"{file}: model_type")
+    _check_device(options, file)
+    _check_network(options, file)
+    for phase, dataset in options["datasets"].items():
+        _check_dataset(dataset, phase, options, file, is_train)
+    if is_train and "train" not in options["datasets"]:
+        raise InputError(f"{file}: datasets.train: is missing; training needs it")
+    for key in ("pretrain_network_g", "resume_state"):
+        value = options["path"].get(key)
+        if value is not None and not Path(value).expanduser().is_file():
+            raise InputError(f"{file}: path.{key}: {value}: no such file; check the path, or write ~ to do without")
+    val = options.get("val") or {}
+    for name, metric in (val.get("metrics") or {}).items():
+        where = f"{file}: val.metrics.{name}"
+        function = _find(registry.METRIC_REGISTRY, metric["type"], f"{where}.type")
+        _check_arguments(function, metric, where, ignore=("type", "better"), given=("img", "img2"))
+    if is_train:
+        _check_training(options["train"], file)
+    elif val.get("save_img") and "suffix" not in val:
+        raise InputError(f"{file}: val.suffix: is missing; add it (~ appends the name of the run to saved images)")
+
+
+def _find(registry: Any, name: Any, where: str) -> Any:
+    """The object called `name` in one of BasicSR's registries."""
+    for candidate in (name, f"{name}_basicsr"):
+        if candidate in registry:
+            return registry.get(candidate)
+    raise InputError(f"{where}: {name!r} is not registered{_suggest(str(name), registry.keys())}")
+
+
+def _check_device(options: Options, file: str) -> None:
+    import torch
+
+    num_gpu, present = options.get("num_gpu"), torch.cuda.device_count()
+    if isinstance(num_gpu, int) and num_gpu > present:
+        raise InputError(f"{file}: num_gpu: {num_gpu} wanted, {present} found; write auto to use what is there")
+
+
+def _check_network(options: Options, file: str) -> None:
+    """Build our own networks on torch's meta device, which costs nothing; of others, check the argument names."""
+    import torch
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    block = options["network_g"]
+    if not isinstance(block, dict) or "type" not in block:
+        raise InputError(f"{file}: network_g.type: is missing; name a network, for example RAMiT")
+    network = _find(ARCH_REGISTRY, block["type"], f"{file}: network_g.type")
+    _check_arguments(network, block, f"{file}: network_g", ignore=("type",))
+    if network.__module__.partition(".")[0] == "basicsr":
+        return
+    try:
+        with torch.device("meta"):
+            built = network(**{key: value for key, value in block.items() if key != "type"})
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{file}: network_g: {str(error).splitlines()[0]}") from None
+    if getattr(built, "scale", options["scale"]) != options["scale"]:
+        raise InputError(
+            f"{file}: scale: is {options['scale']}, but network_g has scale {built.scale}; make them equal"
+        )
+
+
+def _check_arguments(
+    function: Callable[..., Any],
+    block: Mapping[str, Any],
+    where: str,
+    *,
+    ignore: tuple[str, ...] = (),
+    given: tuple[str, ...] = (),
+) -> None:
+    """Every key of `block` is an argument of `function`, and every argument without a default is there."""
+    parameters = inspect.signature(function).parameters
+    names = [name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    swallows = any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and inspect.isclass(function)
+    for key in block:
+        if key not in names and key not in ignore and not swallows:
+            raise InputError(f"{where}.{key}: no such option{_suggest(key, set(names) - set(given))}")
+    for name in names:
+        if parameters[name].default is inspect.Parameter.empty and name not in block and name not in given:
+            raise InputError(f"{where}.{name}: is missing; add it")
+
+
+def _check_training(train: Options, file: str) -> None:
+    import torch
+    from basicsr.models import lr_scheduler
+    from basicsr.utils.registry import LOSS_REGISTRY
+
+    if not train.get("pixel_opt") and not train.get("perceptual_opt"):
+        raise InputError(f"{file}: train.pixel_opt: is missing; a loss is needed, for example {{type: L1Loss}}")
+    for key in ("pixel_opt", "perceptual_opt"):
+        if train.get(key):
+            loss = _find(LOSS_REGISTRY, train[key]["type"], f"{file}: train.{key}.type")
+            _check_arguments(loss, train[key], f"{file}: train.{key}", ignore=("type",))
+    if train["optim_g"]["type"] != "Adam":
+        raise InputError(f"{file}: train.optim_g.type: BasicSR offers Adam only, not {train['optim_g']['type']!r}")
+    _check_arguments(torch.optim.Adam, train["optim_g"], f"{file}: train.optim_g", ignore=("type",), given=("params",))
+    schedulers = {
+        "MultiStepLR": lr_scheduler.MultiStepRestartLR,
+        "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
+        "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
+    }
+    scheduler = _find(schedulers, train["scheduler"]["type"], f"{file}: train.scheduler.type")
+    _check_arguments(
+        scheduler, train["scheduler"], f"{file}: train.scheduler", ignore=("type",), given=("optimizer", "last_epoch")
+    )
+
+
+def _check_dataset(dataset: Options, phase: str, options: Options, file: str, is_train: bool) -> None:
+    from basicsr.utils.registry import DATASET_REGISTRY
+
+    where = f"{file}: datasets.{phase}"
+    kind = phase.partition("_")[0]
+    allowed = ("train", "val") if is_train else ("val", "test")
+    if kind not in allowed:
+        verb = "train" if is_train else "test"
+        raise InputError(
+            f"{where}: {verb} takes data sets called {' or '.join(allowed)} (val_1, ...); rename or remove it"
+        )
+    if not isinstance(dataset, dict) or "type" not in dataset:
+        raise InputError(f"{where}.type: is missing; add it, for example PairedRestorationDataset")
+    _find(DATASET_REGISTRY, dataset["type"], f"{where}.type")
+    if dataset["type"] not in PAIRED + SINGLE:
+        return
+    paired = _PairedTrainDataset if kind == "train" else _PairedDataset
+    _check_form(paired if dataset["type"] in PAIRED else _ImageDataset, dataset, f"{where}.")
+    for key in ("dataroot_lq", "dataroot_gt"):
+        if dataset.get(key) is not None:
+            _check_dataroot(dataset[key], dataset["io_backend"]["type"], f"{where}.{key}")
+    meta_info = dataset.get("meta_info_file")
+    if meta_info is not None and not Path(meta_info).is_file():
+        raise InputError(f"{where}.meta_info_file: {meta_info}: no such file; write ~ to take the whole folder")
+    if dataset["io_backend"]["type"] == "lmdb" and dataset["dataroot_lq"] == dataset.get("dataroot_gt"):
+        raise InputError(f"{where}.dataroot_gt: is dataroot_lq, and an LMDB opens only once; name two LMDBs")
+    if kind != "train":
+        return
+    if dataset["gt_size"] % options["scale"]:
+        raise InputError(f"{where}.gt_size: {dataset['gt_size']} is no multiple of scale {options['scale']}")
+    if dataset.get("persistent_workers") and not dataset["num_worker_per_gpu"]:
+        raise InputError(f"{where}.persistent_workers: needs num_worker_per_gpu above 0; raise it, or write false")
+    if dataset.get("prefetch_mode") == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError(f"{where}.prefetch_mode: cuda needs a GPU and none is found; write ~")
+
+
+def _check_dataroot(root: str, backend: str, where: str) -> None:
+    """The folder is there; with `lmdb`, it is an LMDB that BasicSR can read."""
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{where}: {root}: no such folder; prepare the data, or change the path")
+    if backend == "lmdb":
+        if folder.suffix != ".lmdb":
+            raise InputError(f"{where}: {root}: an LMDB folder ends in .lmdb; or set io_backend.type: disk")
+        for name in ("data.mdb", "meta_info.txt"):
+            if not (folder / name).is_file():
+                raise InputError(f"{where}: {root}: has no {name}, so is no whole LMDB; prepare it again")
+    elif backend == "disk" and folder.suffix == ".lmdb":
+        raise InputError(f"{where}: {root}: is an LMDB; set io_backend.type: lmdb")
+    elif backend not in ("disk", "memcached"):
+        raise InputError(f"{where.rpartition('.')[0]}.io_backend.type: {backend!r} is unknown; use disk or lmdb")

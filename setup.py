@@ -1,0 +1,49 @@
+"""Package metadata, static; tools are configured in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+setup(
+    name="ramit-basicsr",
+    version="0.1.0",
+    description="RAMiT, a lightweight image restoration transformer, as a BasicSR plugin",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    # BasicSR 1.4.2 does not build on Python 3.13 and later.
+    python_requires=">=3.10,<3.13",
+    packages=["ramit_arch", "ramit_model", "ramit_model.recipes", "datasets_prep"],
+    # The option files are installed too, so that the demo runs from anywhere.
+    package_dir={"ramit_model.recipes": "options"},
+    package_data={"ramit_model.recipes": ["*.yml"]},
+    install_requires=[
+        "basicsr>=1.4.2",
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "numpy>=1.26",
+        "opencv-python>=4.9",
+        "pyyaml>=6.0",
+        "lmdb>=1.4",
+        "scipy>=1.11",
+        "pydantic>=2.7",
+        "pillow>=10.1",
+        "scikit-image>=0.22",
+        "tqdm>=4.66",
+        # BasicSR imports distutils, which Python 3.12 no longer has.
+        "setuptools>=69; python_version >= '3.12'",
+    ],
+    extras_require={
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "pytest-timeout>=2.3",
+            "ruff>=0.15",
+            "mypy>=1.14",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
+    },
+    entry_points={"console_scripts": ["basicsr=ramit_model.cli:main"]},
+)
