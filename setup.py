@@ -26,7 +26,8 @@ setup(
         "opencv-python>=4.9",
         "pyyaml>=6.0",
         "lmdb>=1.4",
-        "scipy>=1.11",
+        # BasicSR imports scipy.ndimage.filters, which SciPy 2 will not have.
+        "scipy>=1.11,<2",
         "pydantic>=2.7",
         "pillow>=10.1",
         "scikit-image>=0.22",

@@ -27,6 +27,7 @@ def mend() -> None:
     import_basicsr()
     mend_cpu_resume()
     mend_cpu_distributed()
+    mend_lmdb_reopening()
 
 
 def mend_torchvision_operators() -> None:
@@ -97,6 +98,44 @@ def mend_cpu_distributed() -> None:
     base_model = importlib.import_module("basicsr.models.base_model")
     _replace_without_cuda(options, "init_dist", init_dist_on_cpu)
     _replace_without_cuda(base_model.BaseModel, "model_to_device", model_to_cpu)
+
+
+def mend_lmdb_reopening() -> None:
+    """Let data sets of one process read the same LMDB, which lmdb 3.0 refuses to open twice."""
+    file_client = importlib.import_module("basicsr.utils.file_client")
+    original = file_client.LmdbBackend
+    if "SharedLmdbBackend" in vars(file_client):
+        return
+
+    class SharedLmdbBackend(original):  # type: ignore[misc,valid-type]
+        """BasicSR's LMDB backend; an environment that this process has open already is used again."""
+
+        def __init__(self, db_paths: str | list[str], client_keys: str | list[str] = "default", **kwargs: Any) -> None:
+            paths = db_paths if isinstance(db_paths, list) else [db_paths]
+            keys = client_keys if isinstance(client_keys, list) else [client_keys]
+            self.db_paths = [str(path) for path in paths]
+            self._client = {
+                key: _open_lmdb(os.path.realpath(path), **kwargs) for key, path in zip(keys, self.db_paths, strict=True)
+            }
+
+    vars(file_client)["SharedLmdbBackend"] = SharedLmdbBackend
+    file_client.FileClient._backends["lmdb"] = SharedLmdbBackend
+
+
+_open_environments: dict[str, tuple[int, Any]] = {}
+
+
+def _open_lmdb(path: str, *, readonly: bool = True, lock: bool = False, readahead: bool = False) -> Any:
+    """An LMDB environment, opened with BasicSR's defaults once a process."""
+    import lmdb
+
+    process, environment = _open_environments.get(path, (None, None))
+    if process != os.getpid():
+        if environment is not None:  # a forked DataLoader worker may not use what its parent opened
+            environment.close()
+        environment = lmdb.open(path, readonly=readonly, lock=lock, readahead=readahead)
+        _open_environments[path] = (os.getpid(), environment)
+    return environment
 
 
 def load_resume_state_on_cpu(opt: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ramit_arch.attention import ChannelAttention, SpatialAttention
 from ramit_arch.mobivari import leaky_relu, mobivari
+from ramit_arch.normalisation import Normalisation
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -198,10 +199,7 @@ class RAMiT(nn.Module):
         """The network works on multiples of this many pixels; other sizes are padded inside and cropped."""
 
         channels = len(s.mean)
-        # The statistics follow the network's device and dtype, but are no part of a checkpoint.
-        self.register_buffer("mean", torch.tensor(s.mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(s.std).view(1, -1, 1, 1), persistent=False)
-
+        self.normalisation = Normalisation(s.mean, s.std)
         self.shallow = Shallow(channels, s.dim)
         self.stage1 = Stage(s, 0)
         self.down1 = Downsizing(s)
@@ -213,14 +211,14 @@ class RAMiT(nn.Module):
         self.attn_mix = HierarchicalMixing(s)
         self.to_target = Reconstruction(s)
 
-    mean: Tensor
-    std: Tensor
-
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
+        unit = self.size_unit
+        # Multiplying whole units, not taking remainders, lets torch.export see that the sizes divide.
+        bottom, right = (height + unit - 1) // unit * unit - height, (width + unit - 1) // unit * unit - width
         # Zeros go in before the normalisation: the padding is black.
-        x = F.pad(x, (0, -width % self.size_unit, 0, -height % self.size_unit))
-        x = (x - self.mean) / self.std
+        x = F.pad(x, (0, right, 0, bottom))
+        x = self.normalisation(x)
 
         s = self.shallow(x)  # (B, C, H, W)
         o1, a1 = self.stage1(s)
@@ -231,7 +229,7 @@ class RAMiT(nn.Module):
         if self.scale == 1:
             y = y + x
 
-        y = y * self.std + self.mean
+        y = self.normalisation.inverse(y)
         return y[..., : height * self.scale, : width * self.scale]
 
 

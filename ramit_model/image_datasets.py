@@ -36,30 +36,47 @@ class PairedRestorationDataset(PairedImageDataset):
         try:
             item: dict[str, Any] = super().__getitem__(index)
         except Exception as error:
-            raise InputError(self._diagnose(index, error)) from error
-        if self.opt["phase"] != "train" and item["gt"].shape[1:] != _scaled(item["lq"].shape[1:], self.opt["scale"]):
-            raise InputError(self._diagnose(index, None))
+            if self.file_client is None:
+                roots = f"{self.opt['dataroot_lq']} or {self.opt['dataroot_gt']}"
+                raise InputError(
+                    f"data set {self.opt['name']}: {roots} cannot be opened: {_one_line(error)}"
+                ) from error
+            # Reading both files again tells what is wrong with them.
+            self._check_sizes(index, self._shapes(index))
+            raise
+        if self.opt["phase"] != "train":
+            self._check_sizes(index, self._shapes(index))
         return item
 
-    def _diagnose(self, index: int, error: Exception | None) -> str:
-        """Say what is wrong with pair `index`. Reads both files again, so only after a failure."""
-        name, scale = f"data set {self.opt['name']}", self.opt["scale"]
+    def _where(self, index: int, kind: str) -> str:
+        """File, or LMDB and key, of one image of a pair."""
+        path: str = self.paths[index][f"{kind}_path"]
+        return f"{self.opt[f'dataroot_{kind}']}, entry {path}" if "db_paths" in self.io_backend_opt else path
+
+    def _shapes(self, index: int) -> list[tuple[int, int]]:
+        """Height and width of LQ and GT."""
         shapes = []
         for kind in ("lq", "gt"):
-            path = self.paths[index][f"{kind}_path"]
-            where = f"{self.opt[f'dataroot_{kind}']}, entry {path}" if self.io_backend_opt.get("db_paths") else path
-            image = _decode(self.file_client, path, kind)
+            image = _decode(self.file_client, self.paths[index][f"{kind}_path"], kind)
             if image is None:
-                return f"{name}: {where}: no image that can be decoded; replace or remove it (and its pair)"
+                where = self._where(index, kind)
+                message = "no image that can be decoded; replace or remove it (and its pair)"
+                raise InputError(f"data set {self.opt['name']}: {where}: {message}")
             shapes.append(image.shape[:2])
+        return shapes
+
+    def _check_sizes(self, index: int, shapes: list[tuple[int, int]]) -> None:
+        """GT is LQ times the scale; in tests, up to `scale - 1` further rows and columns of GT are cut off."""
         (lq_h, lq_w), (gt_h, gt_w) = shapes
-        if (gt_h, gt_w) != (lq_h * scale, lq_w * scale):
+        scale, training = self.opt["scale"], self.opt["phase"] == "train"
+        where = f"data set {self.opt['name']}: {self._where(index, 'gt')}"
+        spare = (gt_h - lq_h * scale, gt_w - lq_w * scale)
+        if min(spare) < 0 or max(spare) > (0 if training else scale - 1):
             wanted = f"{lq_h * scale}x{lq_w * scale}"
-            return f"{name}: {where}: GT is {gt_h}x{gt_w}, but LQ {lq_h}x{lq_w} times scale {scale} is {wanted}"
-        if self.opt["phase"] == "train" and min(gt_h, gt_w) < self.opt["gt_size"]:
+            raise InputError(f"{where}: GT is {gt_h}x{gt_w}, but LQ {lq_h}x{lq_w} times scale {scale} is {wanted}")
+        if training and min(gt_h, gt_w) < self.opt["gt_size"]:
             size = self.opt["gt_size"]
-            return f"{name}: {where}: {gt_h}x{gt_w} is smaller than gt_size {size}; remove it or lower gt_size"
-        return f"{name}: {where}: {_one_line(error)}"
+            raise InputError(f"{where}: {gt_h}x{gt_w} is smaller than gt_size {size}; remove it or lower gt_size")
 
 
 @DATASET_REGISTRY.register()
@@ -88,10 +105,6 @@ class SingleRestorationDataset(SingleImageDataset):
         return item
 
 
-def _scaled(size: tuple[int, ...], scale: int) -> tuple[int, ...]:
-    return tuple(side * scale for side in size)
-
-
 def _decode(file_client: Any, path: str, kind: str) -> np.ndarray[Any, Any] | None:
     """The image as BasicSR decodes it, or None."""
     try:
@@ -102,5 +115,5 @@ def _decode(file_client: Any, path: str, kind: str) -> np.ndarray[Any, Any] | No
     return image
 
 
-def _one_line(error: Exception | None) -> str:
-    return " ".join(map(str, error.args)).strip().splitlines()[0] if error and error.args else type(error).__name__
+def _one_line(error: Exception) -> str:
+    return " ".join(map(str, error.args)).strip().splitlines()[0] if error.args else type(error).__name__

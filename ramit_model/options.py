@@ -464,8 +464,6 @@ def _check_dataset(dataset: Options, phase: str, options: Options, file: str, is
     meta_info = dataset.get("meta_info_file")
     if meta_info is not None and not Path(meta_info).is_file():
         raise InputError(f"{where}.meta_info_file: {meta_info}: no such file; write ~ to take the whole folder")
-    if dataset["io_backend"]["type"] == "lmdb" and dataset["dataroot_lq"] == dataset.get("dataroot_gt"):
-        raise InputError(f"{where}.dataroot_gt: is dataroot_lq, and an LMDB opens only once; name two LMDBs")
     if kind != "train":
         return
     if dataset["gt_size"] % options["scale"]:

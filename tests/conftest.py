@@ -1,0 +1,42 @@
+"""Fixtures that several tests share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers import photograph
+
+from datasets_prep.image_folder import write_pairs
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """Folder of published weights and real images, which the environment variable RAMIT_ASSETS names."""
+    folder = os.environ.get("RAMIT_ASSETS")
+    if not folder:
+        pytest.skip("RAMIT_ASSETS names no folder with weights/ and images/")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with HR.lmdb and LR_bicubic_X2.lmdb: nine pictures, one of an odd size."""
+    folder = tmp_path_factory.mktemp("pairs")
+    sizes = [(48, 48)] * 7 + [(50, 66), (40, 64)]
+    write_pairs(((f"p{i}", photograph(*size, seed=i)) for i, size in enumerate(sizes)), folder, scale=2)
+    return folder
+
+
+@pytest.fixture
+def write_options(tmp_path: Path) -> Callable[..., Path]:
+    """Write options as a YAML file into the test's folder."""
+
+    def write(options: dict[str, Any], name: str = "options.yml") -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(options, sort_keys=False))
+        return path
+
+    return write

@@ -1,0 +1,83 @@
+"""Both attentions against slow transcriptions of their definition, one window and one head at a time."""
+
+import math
+
+from ramit_arch.attention import ChannelAttention, SpatialAttention, relative_position_index
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+M, HEADS, DIM = 4, 3, 5
+
+
+def randomised(module: torch.nn.Module) -> torch.nn.Module:
+    torch.manual_seed(1)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter)
+    return module.double()
+
+
+def spatial_reference(attention: SpatialAttention, qkv: torch.Tensor, gate: torch.Tensor | None) -> torch.Tensor:
+    batch, _, height, width = qkv.shape
+    shift = attention.shift
+    result = torch.zeros(batch, HEADS * DIM, height, width, dtype=qkv.dtype)
+    # Pixel (y, x) of the shifted image is pixel (y + shift, x + shift) of the image, wrapping around.
+    for b in range(batch):
+        for top in range(0, height, M):
+            for left in range(0, width, M):
+                pixels = [((top + i + shift) % height, (left + j + shift) % width) for i in range(M) for j in range(M)]
+                for head in range(HEADS):
+                    start = 3 * DIM * head
+                    tokens = torch.stack([qkv[b, start : start + 3 * DIM, y, x] for y, x in pixels])
+                    q, k, v = tokens.split(DIM, dim=1)
+                    if gate is not None:
+                        v = v * torch.stack([gate[b, :, y, x] for y, x in pixels])
+                    scale = math.exp(min(float(attention.logit_scale[head]), math.log(100.0)))
+                    scores = F.cosine_similarity(q[:, None], k[None], dim=-1) * scale
+                    for p in range(M * M):
+                        for r in range(M * M):
+                            dy, dx = p // M - r // M + M - 1, p % M - r % M + M - 1
+                            row = dy * (2 * M - 1) + dx
+                            scores[p, r] += attention.relative_position_bias_table[row, head]
+                    y_head = scores.softmax(dim=1) @ v
+                    for (y, x), value in zip(pixels, y_head, strict=True):
+                        result[b, head * DIM : (head + 1) * DIM, y, x] = value
+    # A 1x1 convolution treats every pixel alike, so it may come before or after the shift back.
+    return attention.proj(result)
+
+
+@pytest.mark.parametrize("shift", [0, M // 2])
+@pytest.mark.parametrize("gated", [False, True])
+def test_spatial_attention(shift: int, gated: bool) -> None:
+    attention = randomised(SpatialAttention(HEADS, DIM, window_size=M, shift=shift))
+    with torch.no_grad():
+        attention.logit_scale[0] = 7.0  # above ln 100: bounded
+        qkv = torch.randn(2, 3 * HEADS * DIM, 2 * M, 3 * M, dtype=torch.float64)
+        gate = torch.randn(2, DIM, 2 * M, 3 * M, dtype=torch.float64) if gated else None
+        torch.testing.assert_close(attention(qkv, gate), spatial_reference(attention, qkv, gate))
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_channel_attention(gated: bool) -> None:
+    attention = randomised(ChannelAttention(HEADS, DIM))
+    height, width = 4, 6
+    with torch.no_grad():
+        qkv = torch.randn(2, 3 * HEADS * DIM, height, width, dtype=torch.float64)
+        gate = torch.randn(2, 1, height, width, dtype=torch.float64) if gated else None
+        heads = []
+        for head in range(HEADS):
+            start = 3 * DIM * head
+            q, k, v = qkv[:, start : start + 3 * DIM].split(DIM, dim=1)
+            if gate is not None:
+                v = v * gate
+            q, k, v = (t.flatten(2) for t in (q, k, v))
+            scale = math.exp(min(float(attention.logit_scale[head]), math.log(100.0)))
+            scores = F.cosine_similarity(q[:, :, None], k[:, None], dim=-1) * scale
+            heads.append((scores.softmax(dim=-1) @ v).view(2, DIM, height, width))
+        torch.testing.assert_close(attention(qkv, gate), attention.proj(torch.cat(heads, dim=1)))
+
+
+def test_relative_position_index_of_a_window_of_two() -> None:
+    expected = [[4, 3, 1, 0], [5, 4, 2, 1], [7, 6, 4, 3], [8, 7, 5, 4]]
+    assert relative_position_index(2).tolist() == expected

@@ -1,0 +1,143 @@
+"""What several tests share: recorded values, reproducible weights, tiny options, the command in a subprocess."""
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+import ramit_model
+
+ramit_model.register()
+
+from ramit_arch import RAMiT
+
+DATA = Path(__file__).parents[1] / "data"
+REPOSITORY = Path(__file__).parents[2]
+
+TINY = {"type": "RAMiT", "scale": 2, "dim": 16, "depths": [1, 1, 1, 2], "neck_groups": 1}
+"""`network_g` of a network that trains in milliseconds."""
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """A file of `tests/data`."""
+    return json.loads((DATA / f"{name}.json").read_text())
+
+
+def network(name: str) -> RAMiT:
+    """The network called `<variant>_<task>` in the recorded files, for example RAMiT-1_x2 or RAMiT_GDN."""
+    variant, task = name.rsplit("_", 1)
+    if task.startswith("x"):
+        return RAMiT(variant=variant, task="SR", scale=int(task[1:]))
+    return RAMiT(variant=variant, task=task)
+
+
+def fill(net: torch.nn.Module) -> torch.nn.Module:
+    """Set weights that depend on names and shapes only: those that the recorded values belong to."""
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            if not tensor.is_floating_point():
+                continue
+            values = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(tensor.shape))
+            if name.endswith("logit_scale"):
+                values = np.log(10.0) + 0.3 * values
+            elif name.endswith("relative_position_bias_table"):
+                values = 0.5 * values
+            elif tensor.ndim == 1:
+                values = 1 + 0.1 * values if name.endswith("weight") else 0.05 * values
+            else:
+                values = values / np.sqrt(np.prod(tensor.shape[1:]))
+            tensor.copy_(torch.from_numpy(values.astype(np.float32)))
+    return net
+
+
+def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A smooth random colour picture, (height, width, 3) uint8."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 8 + 2, width // 8 + 2, 3)).astype(np.uint8)
+    return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def training_options(pairs: Path, **changes: Any) -> dict[str, Any]:
+    """Options of a tiny training: 8 iterations, a checkpoint every 4, a validation at the end."""
+    lmdb = {"type": "PairedRestorationDataset", "io_backend": {"type": "lmdb"}}
+    roots = {"dataroot_gt": str(pairs / "HR.lmdb"), "dataroot_lq": str(pairs / "LR_bicubic_X2.lmdb")}
+    options = {
+        "name": "tiny",
+        "model_type": "RestorationModel",
+        "scale": 2,
+        "num_gpu": 0,
+        "manual_seed": 0,
+        "datasets": {
+            "train": {
+                "name": "pairs",
+                **lmdb,
+                **roots,
+                "gt_size": 32,
+                "use_hflip": True,
+                "use_rot": True,
+                "num_worker_per_gpu": 0,
+                "batch_size_per_gpu": 2,
+                "dataset_enlarge_ratio": 4,
+            },
+            "val": {"name": "pairs", **lmdb, **roots},
+        },
+        "network_g": TINY,
+        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "train": {
+            "total_iter": 8,
+            "warmup_iter": 2,
+            "optim_g": {"type": "Adam", "lr": 0.001, "betas": [0.9, 0.99]},
+            "scheduler": {"type": "MultiStepLR", "milestones": [6], "gamma": 0.5},
+            "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
+        },
+        "val": {"val_freq": 8, "save_img": False, "metrics": metrics()},
+        "logger": {"print_freq": 1, "save_checkpoint_freq": 4, "use_tb_logger": False},
+    }
+    return {**options, **changes}
+
+
+def metrics() -> dict[str, Any]:
+    """PSNR and SSIM as x2 is tested."""
+    border = {"crop_border": 2, "test_y_channel": True}
+    return {"psnr": {"type": "calculate_psnr", **border}, "ssim": {"type": "calculate_ssim", **border}}
+
+
+def testing_options(pairs: Path, weights: str | None = None, **changes: Any) -> dict[str, Any]:
+    """Options of a test of the tiny network."""
+    options = training_options(pairs, **changes)
+    return {
+        **{key: options[key] for key in ("name", "model_type", "scale", "num_gpu", "manual_seed", "network_g")},
+        "datasets": {"test": options["datasets"]["val"]},
+        "path": {"pretrain_network_g": weights, "strict_load_g": True},
+        "val": {"save_img": True, "suffix": None, "metrics": metrics()},
+    }
+
+
+def run_basicsr(
+    *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the `basicsr` command in a fresh process with two threads."""
+    return subprocess.run(
+        [sys.executable, "-m", "ramit_model", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "2", **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def run_python(code: str, cwd: Path | None = None) -> str:
+    """Run Python code in a fresh process and return what it prints; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
