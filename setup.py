@@ -1,8 +1,16 @@
 """Package metadata, static; tools are configured in pyproject.toml."""
 
+import sys
 from pathlib import Path
 
 from setuptools import setup
+
+# pip would build BasicSR before it looks at python_requires, and fail there with a KeyError.
+if not (3, 10) <= sys.version_info < (3, 13):
+    raise SystemExit(
+        "ramit-basicsr needs Python 3.10, 3.11 or 3.12, because BasicSR 1.4.2 builds on no later one; this is "
+        f"Python {sys.version.split()[0]}. Make the virtual environment with one of them: python3.12 -m venv .venv"
+    )
 
 setup(
     name="ramit-basicsr",

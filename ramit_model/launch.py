@@ -88,6 +88,8 @@ def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arg
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    # From Python 3.11 on, this keeps `-m` from searching the current folder, where a folder `basicsr` may lie.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     # Each process reports for itself; torch's report would repeat it with a stack of the launcher.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     where = launcher_arguments or ["--standalone"]
