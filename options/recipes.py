@@ -1,6 +1,6 @@
 """The one hand-written source of the option files: `python options/recipes.py` writes them, `--check` compares.
 
-Facts are the published recipes (RAMiT, CVPRW 2024, section 4.1 and supplement). Edit here, never in the YAML files.
+Facts are the published recipes (RAMiT, CVPRW 2024). Edit here, never in the YAML files.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Reciprocal self-attention: spatial heads on windows, channel heads on the whole image (RAMiT, section 3.2)."""
+"""Reciprocal self-attention: spatial heads on windows, channel heads on the whole image."""
 
 import math
 

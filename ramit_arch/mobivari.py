@@ -1,4 +1,4 @@
-"""MobiVari: the MobileNet variations that RAMiT mixes features with (RAMiT, section 3.3)."""
+"""MobiVari: the MobileNet variations that RAMiT mixes features with."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F

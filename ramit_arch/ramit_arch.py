@@ -111,7 +111,7 @@ VARIANT_SETTINGS: dict[str, dict[str, Any]] = {
     "RAMiT-slimSR": {"dim": 48, "depths": (8, 2, 2, 8), "neck_expansion": 2.0, "neck_groups": 1},
     "RAMiT-slimLLE": {"dim": 48, "depths": (4, 2, 2, 4), "neck_groups": 3},
 }
-"""What each variant changes of RAMiT (supplement, implementation details)."""
+"""What each variant changes of RAMiT."""
 
 
 def ramit_settings(variant: str = "RAMiT", task: str = "SR", scale: int | None = None) -> RAMiTSettings:
@@ -269,7 +269,7 @@ class Stage(nn.Module):
 
 
 class DRAMiTBlock(nn.Module):
-    """Dimensional reciprocal attention mixing block, post-norm residual (section 3.2, figure 2).
+    """Dimensional reciprocal attention mixing block, post-norm residual.
 
     Spatial and channel attention work side by side on their own heads of one q, k, v projection; MobiVari mixes them.
     """
@@ -362,7 +362,7 @@ class Downsizing(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Bring the outputs of the first three stages to full size and mix them (section 3.4).
+    """Bring the outputs of the first three stages to full size and mix them.
 
     Shape:
         s, o1 (B, C, H, W), o2 (B, C, H/2, W/2), o3 (B, C, H/4, W/4) -> (B, C, H, W)
@@ -383,7 +383,7 @@ class Bottleneck(nn.Module):
 
 
 class HierarchicalMixing(nn.Module):
-    """H-RAMi: mix the attentions of the four stages at full size (section 3.5).
+    """H-RAMi: mix the attentions of the four stages at full size.
 
     Shape:
         a1, a4 (B, C, H, W), a2 (B, C, H/2, W/2), a3 (B, C, H/4, W/4) -> (B, C, H, W)

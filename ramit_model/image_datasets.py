@@ -1,5 +1,6 @@
 """BasicSR's image data sets, with one plain line that names the file where an image or a pair cannot be used."""
 
+from pathlib import Path
 from typing import Any
 
 import ramit_arch  # noqa: F401  mends BasicSR for the imports below
@@ -26,7 +27,8 @@ class PairedRestorationDataset(PairedImageDataset):
         try:
             super().__init__(opt)
         except (AssertionError, ValueError, OSError) as error:
-            raise InputError(f"data set {opt['name']}: LQ and GT do not pair up: {_one_line(error)}") from error
+            message = _partnerless(opt) or _one_line(error)
+            raise InputError(f"data set {opt['name']}: LQ and GT do not pair up: {message}") from error
         if not self.paths:
             raise InputError(f"data set {opt['name']}: no image in {opt['dataroot_gt']}")
         # Folders are listed in any order: sorted, a seed means the same on every machine.
@@ -103,6 +105,22 @@ class SingleRestorationDataset(SingleImageDataset):
                 f"data set {self.opt['name']}: {self.paths[index]}: no image that can be decoded ({_one_line(error)})"
             ) from error
         return item
+
+
+def _partnerless(opt: dict[str, Any]) -> str | None:
+    """Name the first image of a paired set that stands alone, and how many others do."""
+    lq_root, gt_root = (Path(opt[f"dataroot_{kind}"]).expanduser() for kind in ("lq", "gt"))
+    if opt["io_backend"]["type"] == "lmdb":
+        keys = [{line.split(".")[0] for line in (root / "meta_info.txt").open()} for root in (lq_root, gt_root)]
+        alone = sorted(f"entry {key}" for key in keys[0] ^ keys[1])
+    else:
+        lq, gt = ({path.name for path in root.iterdir() if path.is_file()} for root in (lq_root, gt_root))
+        template = opt.get("filename_tmpl", "{}")
+        wanted = {f"{template.format(Path(name).stem)}{Path(name).suffix}": name for name in gt}
+        alone = sorted([str(gt_root / wanted[name]) for name in wanted.keys() - lq])
+        alone += sorted(str(lq_root / name) for name in lq - wanted.keys())
+    others = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+    return f"{alone[0]} has no partner{others}; add it, or remove this one" if alone else None
 
 
 def _decode(file_client: Any, path: str, kind: str) -> np.ndarray[Any, Any] | None:

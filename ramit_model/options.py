@@ -244,7 +244,12 @@ def _explain(problem: ErrorDetails, form: type[BaseModel]) -> str:
         return f"{key}: is missing; add it"
     if isinstance(value, str) and re.search(r"int|float|number|literal", problem["type"]) and _is_number(value):
         return f"{key}: YAML reads {value} as text; write {_as_yaml_number(value)}"
-    expected = problem["msg"].replace("Input should be ", "").replace("a valid ", "a ")
+    expected = (
+        problem["msg"]
+        .replace("Input should be ", "")
+        .replace("a valid integer", "an integer")
+        .replace("a valid ", "a ")
+    )
     return f"{key}: must be {expected}, not {value!r}"
 
 
