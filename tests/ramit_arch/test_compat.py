@@ -20,7 +20,7 @@ torch.ops.load_library = refuse
 def test_basicsr_alone_does_not_import_here() -> None:
     """Should this fail, BasicSR or torchvision has changed: see which mends are still needed."""
     done = subprocess.run([sys.executable, "-c", "import basicsr"], capture_output=True, text=True, check=False)
-    assert "functional_tensor" in done.stderr
+    assert "functional_tensor" in done.stderr or "torchvision::nms" in done.stderr
 
 
 def test_import_mends_basicsr() -> None:
@@ -42,8 +42,22 @@ assert state() == before
 """)
 
 
+HEALTHY_TORCHVISION = """
+try:
+    import torchvision
+except RuntimeError:
+    print("torchvision's own operators do not load here")
+    raise SystemExit
+"""
+
+
+def run_with_healthy_torchvision(code: str) -> None:
+    if said := run_python(HEALTHY_TORCHVISION + code):
+        pytest.skip(said.strip())
+
+
 def test_functional_tensor_is_left_alone_where_it_exists() -> None:
-    run_python("""
+    run_with_healthy_torchvision("""
 import sys, types
 import torchvision.transforms.functional as functional
 own = types.ModuleType("torchvision.transforms.functional_tensor")
@@ -66,11 +80,9 @@ def test_torchvision_without_its_operators() -> None:
 
 
 def test_torchvision_with_its_operators_is_left_alone() -> None:
-    run_python("""
-import torchvision
-module = torchvision
+    run_with_healthy_torchvision("""
 import ramit_arch, sys
-assert sys.modules["torchvision"] is module and not hasattr(torchvision, "_declared_operators")
+assert sys.modules["torchvision"] is torchvision and not hasattr(torchvision, "_declared_operators")
 """)
 
 
