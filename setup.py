@@ -28,8 +28,8 @@ setup(
     package_data={"ramit_model.recipes": ["*.yml"]},
     install_requires=[
         "basicsr>=1.4.2",
-        "torch>=2.4",
-        "torchvision>=0.19",
+        "torch>=2.7",
+        "torchvision>=0.22",
         "numpy>=1.26",
         "opencv-python>=4.9",
         "pyyaml>=6.0",

@@ -111,13 +111,11 @@ class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Network(BaseModel):
+class _Typed(BaseModel):
+    """A `type` from a registry, with its arguments."""
+
     model_config = ConfigDict(extra="allow", strict=True)
     type: str
-
-
-class _Typed(_Network):
-    """A `type` from a registry, with its arguments."""
 
 
 class _ImageDataset(_Block):
@@ -198,10 +196,10 @@ class _Common(_Block):
     name: Annotated[str, Field(min_length=1)]
     model_type: str
     scale: Annotated[int, Field(gt=0)]
-    num_gpu: Annotated[int, Field(ge=0)] | Literal["auto"]
+    num_gpu: Any
     manual_seed: int | None = None
     datasets: dict[str, dict[str, Any]]
-    network_g: _Network
+    network_g: _Typed
     path: _Path
     dist_params: dict[str, Any] | None = None
     find_unused_parameters: bool = False
@@ -236,7 +234,7 @@ def _check_form(form: type[_Block], block: Any, where: str) -> None:
 
 def _explain(problem: ErrorDetails, form: type[BaseModel]) -> str:
     """One problem of pydantic's, in the words of someone who edits the option file."""
-    location = [str(part) for part in problem["loc"] if not re.match(r"literal\[|int$|constrained|.*-", str(part))]
+    location = [str(part) for part in problem["loc"]]
     key, value = ".".join(location), problem["input"]
     if problem["type"] == "extra_forbidden":
         return f"{key}: no such option{_suggest(location[-1], _fields_at(form, location[:-1]))}"
@@ -334,8 +332,8 @@ def _check_meaning(options: Options, file: str, is_train: bool) -> None:
     ramit_model.register()
     from basicsr.utils import registry
 
-    for key in ("name", "model_type", "datasets", "network_g", "path"):
-        if not options.get(key):
+    for key in ("name", "model_type", "num_gpu", "datasets", "network_g", "path"):
+        if options.get(key) in (None, "", {}):
             raise InputError(f"{file}: {key}: is missing; add it")
     if not re.fullmatch(r"\w[\w.+-]*", str(options["name"])):
         raise InputError(f"{file}: name: {options['name']!r} names a folder; use letters, digits and . + - _ only")
@@ -372,8 +370,12 @@ def _find(registry: Any, name: Any, where: str) -> Any:
 def _check_device(options: Options, file: str) -> None:
     import torch
 
-    num_gpu, present = options.get("num_gpu"), torch.cuda.device_count()
-    if isinstance(num_gpu, int) and num_gpu > present:
+    num_gpu, present = options["num_gpu"], torch.cuda.device_count()
+    if num_gpu == "auto":
+        return
+    if type(num_gpu) is not int or num_gpu < 0:
+        raise InputError(f"{file}: num_gpu: must be auto or a number from 0 up, not {num_gpu!r}")
+    if num_gpu > present:
         raise InputError(f"{file}: num_gpu: {num_gpu} wanted, {present} found; write auto to use what is there")
 
 

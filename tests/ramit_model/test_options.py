@@ -82,6 +82,8 @@ TRAINING_MISTAKES = {
     "missing weights": ("path.pretrain_network_g", "no.pth", ["path.pretrain_network_g", "no such file"]),
     "extra path": ("path.exports", "x", ["path.exports", "no such option"]),
     "name leads elsewhere": ("name", "../../home", ["name", "folder"]),
+    "GPUs by name": ("num_gpu", "all", ["num_gpu", "auto or a number"]),
+    "no num_gpu": ("num_gpu", ..., ["num_gpu", "missing"]),
     "more GPUs than there are": ("num_gpu", 64, ["num_gpu", "auto"]),
 }
 
