@@ -71,7 +71,15 @@ def test_interrupt_and_go_on(pairs: Path, tmp_path: Path, write_options: Callabl
     options["train"]["total_iter"] = 100000
     path = write_options(options)
     command = [sys.executable, "-m", "ramit_model", "train", "-opt", str(path)]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    # A test run in the background ignores Ctrl-C, and its children would too.
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
         states = tmp_path / "experiments/tiny/training_states"
         for _ in range(1200):
             if list(states.glob("*.state")):
@@ -79,6 +87,8 @@ def test_interrupt_and_go_on(pairs: Path, tmp_path: Path, write_options: Callabl
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in said
     last = max(int(state.stem) for state in states.glob("*.state"))
