@@ -108,7 +108,8 @@ def override(options: Options, entries: Iterable[str], path: str | os.PathLike[s
 class _Block(BaseModel):
     """A mapping whose keys are all known; numbers must be numbers."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    # BasicSR calls an option model_type; pydantic keeps model_ for itself unless told otherwise.
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
 
 
 class _Typed(BaseModel):
