@@ -32,7 +32,7 @@ setup(
         "torchvision>=0.22",
         "numpy>=1.26",
         "opencv-python>=4.9",
-        "pyyaml>=6.0",
+        "pyyaml>=6.0.1",
         "lmdb>=1.4",
         # BasicSR imports scipy.ndimage.filters, which SciPy 2 will not have.
         "scipy>=1.11,<2",
@@ -48,7 +48,7 @@ setup(
             "pytest>=8",
             "hypothesis>=6.100",
             "pytest-timeout>=2.3",
-            "ruff>=0.15",
+            "ruff>=0.17",
             "mypy>=1.14",
             "types-PyYAML",
             "types-tqdm",
