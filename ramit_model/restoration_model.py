@@ -86,12 +86,10 @@ class RestorationModel(SRModel):
         """Result and GT (if there is one) of a batch of one, 8-bit, (H, W, 3) BGR or (H, W)."""
         self.feed_data(data)
         self.test()
-        visuals = self.get_current_visuals()
-        # Free what the device holds before the next image comes.
+        result = tensor2img([self.output])
+        # Free what the device holds before the next image comes; `self.gt` may be a training batch's.
         del self.lq, self.output
-        if "gt" in visuals:
-            del self.gt
-        return tensor2img([visuals["result"]]), tensor2img([visuals["gt"]]) if "gt" in visuals else None
+        return result, tensor2img([data["gt"]]) if "gt" in data else None
 
     def _picture_path(self, dataset_name: str, image_name: str, current_iter: int | str) -> Path:
         folder = Path(self.opt["path"]["visualization"]) / dataset_name

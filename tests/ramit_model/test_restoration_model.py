@@ -14,7 +14,7 @@ from basicsr.utils import tensor2img
 from helpers import TINY, testing_options, training_options
 
 from ramit_model.errors import InputError
-from ramit_model.image_datasets import PairedRestorationDataset
+from ramit_model.image_datasets import PairedRestorationDataset, SingleRestorationDataset
 from ramit_model.padding import pad_symmetric
 from ramit_model.restoration_model import RestorationModel
 
@@ -136,6 +136,16 @@ def test_validation_of_a_set(pairs: Path, tmp_path: Path) -> None:
     mean = sum(psnr for name, (psnr, _) in rows.items() if name != "average") / 9
     assert rows["average"][0] == pytest.approx(mean, abs=1e-5)
     assert len(list((tmp_path / "visualization/pairs").glob("*_tiny.png"))) == 9
+
+
+def test_a_set_without_gt_between_training_steps(pairs: Path, tmp_path: Path) -> None:
+    """The ground truth of the last training batch is not taken for the image's own."""
+    trainer = model(training_options(pairs), tmp_path, is_train=True)
+    trainer.feed_data({"lq": torch.rand(2, 3, 8, 8), "gt": torch.rand(2, 3, 16, 16)})
+    options = {"name": "photos", "dataroot_lq": str(pairs / "LR_bicubic_X2.lmdb"), "io_backend": {"type": "lmdb"}}
+    trainer.validation(torch.utils.data.DataLoader(SingleRestorationDataset(options)), 4, None, save_img=True)
+    assert (tmp_path / "visualization/photos/p0/p0_4.png").is_file()
+    assert not hasattr(trainer, "metric_results")
 
 
 def test_same_names_in_two_sets_do_not_overwrite_each_other(pairs: Path, tmp_path: Path) -> None:
