@@ -13,7 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datasets_prep.demo_set import prepare_demo_set
 
-MARGIN, CAPTION = 12, 28
+NEAREST = Image.Resampling.NEAREST
+MARGIN, CAPTION = 16, 40
+ZOOM = 2
+"""Pixels of the picture for one pixel of an image, so that differences can be seen."""
 
 
 def run_demo(out: Path) -> int:
@@ -99,8 +102,11 @@ def draw_comparison(out: Path, picture: Path) -> float:
         result = Image.open(out / f"results/demo/visualization/demo/{name}_result.png").convert("RGB")
         bgr = [np.asarray(image)[..., ::-1] for image in (enlarged, target)]
         bicubic_psnr.append(float(calculate_psnr(*bgr, crop_border=2, test_y_channel=True)))
+        pictures = [
+            image.resize((image.width * ZOOM, image.height * ZOOM), NEAREST) for image in (enlarged, result, target)
+        ]
         captions = (f"LQ, bicubic x2: {bicubic_psnr[-1]:.2f} dB", f"RAMiT (demo): {psnr[name]:.2f} dB", "GT")
-        rows.append(list(zip((enlarged, result, target), captions, strict=True)))
+        rows.append(list(zip(pictures, captions, strict=True)))
     _draw_rows(rows).save(picture)
     return sum(bicubic_psnr) / len(bicubic_psnr)
 
@@ -110,13 +116,13 @@ def _draw_rows(rows: list[list[tuple[Image.Image, str]]]) -> Image.Image:
     width = max(sum(image.width + MARGIN for image, _ in row) for row in rows) + MARGIN
     height = sum(row[0][0].height + CAPTION + MARGIN for row in rows) + MARGIN
     sheet = Image.new("RGB", (width, height), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(24)
     top = MARGIN
     for row in rows:
         left = MARGIN
         for image, caption in row:
             sheet.paste(image, (left, top))
-            draw.text((left, top + image.height + 5), caption, fill="black", font=font)
+            draw.text((left, top + image.height + 6), caption, fill="black", font=font)
             left += image.width + MARGIN
         top += row[0][0].height + CAPTION + MARGIN
     return sheet
