@@ -81,8 +81,14 @@ def test_wrong_arguments(
     ],
 )
 def test_wrong_arguments_beside_a_good_file(
-    extra: list[str], part: str, pairs: Path, write_options: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    extra: list[str],
+    part: str,
+    pairs: Path,
+    write_options: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # --nproc would set it for the tests after this one
     assert main(["train", "-opt", str(write_options(training_options(pairs))), *extra]) == 2
     assert part in one_line(capsys)
 
@@ -139,7 +145,9 @@ def test_a_broken_image_ends_training_with_one_line(
 def test_a_foreign_basicsr_folder_is_named(pairs: Path, tmp_path: Path, write_options: Callable[..., Path]) -> None:
     (tmp_path / "basicsr").mkdir()
     (tmp_path / "basicsr" / "__init__.py").touch()
-    done = run_basicsr("train", "-opt", write_options(training_options(pairs)), cwd=tmp_path)
+    # As `python -m` finds modules by default.
+    path = write_options(training_options(pairs))
+    done = run_basicsr("train", "-opt", path, cwd=tmp_path, env={"PYTHONSAFEPATH": ""})
     assert done.returncode == 2
     assert "is not the BasicSR package" in done.stderr
     assert "Traceback" not in done.stderr
