@@ -28,6 +28,7 @@ def mend() -> None:
     mend_cpu_resume()
     mend_cpu_distributed()
     mend_lmdb_reopening()
+    mend_prefetching()
 
 
 def mend_torchvision_operators() -> None:
@@ -136,6 +137,30 @@ def _open_lmdb(path: str, *, readonly: bool = True, lock: bool = False, readahea
         environment = lmdb.open(path, readonly=readonly, lock=lock, readahead=readahead)
         _open_environments[path] = (os.getpid(), environment)
     return environment
+
+
+def mend_prefetching() -> None:
+    """Hand an error in the thread of `prefetch_mode: cpu` on: BasicSR <= 1.4.2 waits for ever for what never comes."""
+    generator = importlib.import_module("basicsr.data.prefetch_dataloader").PrefetchGenerator
+    generator.run, generator.__next__ = _prefetch, _next_prefetched
+
+
+def _prefetch(self: Any) -> None:
+    try:
+        for item in self.generator:
+            self.queue.put(item)
+        self.queue.put(None)
+    except Exception as error:
+        self.queue.put(error)
+
+
+def _next_prefetched(self: Any) -> Any:
+    item = self.queue.get()
+    if item is None:
+        raise StopIteration
+    if isinstance(item, Exception):
+        raise item
+    return item
 
 
 def load_resume_state_on_cpu(opt: dict[str, Any]) -> dict[str, Any] | None:

@@ -146,6 +146,27 @@ for other in (dataset(), first):
 """)
 
 
+def test_an_error_while_prefetching_is_not_waited_for() -> None:
+    run_python("""
+import ramit_arch
+from basicsr.data.prefetch_dataloader import PrefetchDataLoader
+assert [int(batch) for batch in PrefetchDataLoader(num_prefetch_queue=1, dataset=range(5))] == [0, 1, 2, 3, 4]
+class Broken(list):
+    def __getitem__(self, index):
+        if index == 2:
+            raise ValueError("unreadable")
+        return 0
+seen = []
+try:
+    for batch in PrefetchDataLoader(num_prefetch_queue=1, dataset=Broken(range(5))):
+        seen.append(batch)
+except ValueError as error:
+    assert str(error) == "unreadable" and len(seen) == 2
+else:
+    raise AssertionError("no error")
+""")
+
+
 def test_spawned_workers_are_mended(tmp_path: Path) -> None:
     """BasicSR's own data set class comes out of its pickle in a worker that imported nothing of BasicSR before."""
     script = tmp_path / "script.py"
