@@ -154,7 +154,7 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
         return launch.run_processes(args.verb, args.nproc, launcher_arguments, passed_on + forced)
     launcher = args.launcher or ("pytorch" if launch.started_by_launcher() else "none")
     try:
-        launch.run_pipeline(args.verb, [*passed_on, "--launcher", launcher], options)
+        launch.run_pipeline(args.verb, passed_on, options, launcher=launcher)
     except KeyboardInterrupt:
         if launch.rank() == 0:
             print(f"\nbasicsr {args.verb}: interrupted{_how_to_go_on(args, options)}", file=sys.stderr)

@@ -15,13 +15,14 @@ from ramit_model.errors import InputError
 Verb = Literal["train", "test"]
 
 
-def run_pipeline(verb: Verb, arguments: Sequence[str], options: dict[str, Any]) -> None:
+def run_pipeline(verb: Verb, arguments: Sequence[str], options: dict[str, Any], *, launcher: str) -> None:
     """Run BasicSR's own `train_pipeline` or `test_pipeline`, with experiments under the current folder.
 
     Args:
         verb: train or test.
-        arguments: Arguments for BasicSR's parser: `-opt FILE`, `--launcher`, `--auto_resume`, `--debug`.
+        arguments: Arguments for BasicSR's parser: `-opt FILE`, `--auto_resume`, `--debug`.
         options: The option file, parsed and checked.
+        launcher: none, pytorch or slurm.
     """
     ramit_model.register()
     from basicsr.test import test_pipeline
@@ -34,12 +35,27 @@ def run_pipeline(verb: Verb, arguments: Sequence[str], options: dict[str, Any]) 
         sys.argv = command_line  # BasicSR copies the command line into the experiment
         return options
 
+    if launcher == "none":
+        choose_one_gpu(options)
     # BasicSR's parser would read the file with a loader that executes Python tags: give it what we read as plain data.
     basicsr_options.ordered_yaml = lambda: (None, None)
     basicsr_options.yaml = types.SimpleNamespace(load=load)
-    sys.argv = [command_line[0], *arguments]
+    sys.argv = [command_line[0], *arguments, "--launcher", launcher]
     pipeline = train_pipeline if verb == "train" else test_pipeline
     pipeline(str(Path.cwd()))
+
+
+def choose_one_gpu(options: dict[str, Any]) -> None:
+    """Replace `num_gpu: auto` by 1 for a single process on a machine with several GPUs.
+
+    BasicSR would wrap the network in DataParallel and multiply the batch by the number of GPUs.
+    """
+    import torch
+
+    present = torch.cuda.device_count()
+    if options["num_gpu"] == "auto" and present > 1:
+        options["num_gpu"] = 1
+        print(f"{present} GPUs found, one is used; --nproc {present} uses all", flush=True)
 
 
 def started_by_launcher() -> bool:
