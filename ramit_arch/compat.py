@@ -170,8 +170,7 @@ def load_resume_state_on_cpu(opt: dict[str, Any]) -> dict[str, Any] | None:
     path = opt["path"].get("resume_state")
     if opt["auto_resume"]:
         path = None
-        states = Path("experiments", opt["name"], "training_states").glob("[0-9]*.state")
-        newest = max(states, key=lambda state: int(state.stem), default=None)
+        newest = newest_training_state(opt["name"])
         if newest:
             path = opt["path"]["resume_state"] = str(newest)
     if not path:
@@ -179,6 +178,12 @@ def load_resume_state_on_cpu(opt: dict[str, Any]) -> dict[str, Any] | None:
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     check_resume(opt, state["iter"])
     return state
+
+
+def newest_training_state(name: str) -> Path | None:
+    """The training state with the highest iteration of the run `name` under the current folder."""
+    states = Path("experiments", name, "training_states").glob("*.state")
+    return max((state for state in states if state.stem.isdigit()), key=lambda state: int(state.stem), default=None)
 
 
 def init_dist_on_cpu(launcher: str, backend: str = "gloo", port: int | None = None, **kwargs: Any) -> None:

@@ -163,14 +163,14 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
 
 
 def _how_to_go_on(args: argparse.Namespace, options: dict[str, object]) -> str:
-    from ramit_model.launch import last_checkpoint
+    from ramit_arch.compat import newest_training_state
 
     if args.verb == "test":
         return ""
-    state = last_checkpoint(options)
+    state = newest_training_state(str(options["name"]))
     if state is None:
         return " before the first checkpoint was saved"
-    return f"; the last checkpoint is {state}: go on with the same command and --auto_resume"
+    return f"; the last checkpoint is {state.name}: go on with the same command and --auto_resume"
 
 
 def _demo(args: argparse.Namespace, _: list[str]) -> int:

@@ -1,5 +1,6 @@
 """BasicSR's image data sets, with one plain line that names the file where an image or a pair cannot be used."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ class PairedRestorationDataset(PairedImageDataset):
         try:
             super().__init__(opt)
         except (AssertionError, ValueError, OSError) as error:
-            message = _partnerless(opt) or _one_line(error)
+            alone = None
+            with suppress(OSError):  # a root that is not there is what `error` says
+                alone = _partnerless(opt)
+            message = alone or _one_line(error)
             raise InputError(f"data set {opt['name']}: LQ and GT do not pair up: {message}") from error
         if not self.paths:
             raise InputError(f"data set {opt['name']}: no image in {opt['dataroot_gt']}")
@@ -44,10 +48,11 @@ class PairedRestorationDataset(PairedImageDataset):
                     f"data set {self.opt['name']}: {roots} cannot be opened: {_one_line(error)}"
                 ) from error
             # Reading both files again tells what is wrong with them.
-            self._check_sizes(index, self._shapes(index))
+            self._check_sizes(index, self._size(index, "lq"))
             raise
         if self.opt["phase"] != "train":
-            self._check_sizes(index, self._shapes(index))
+            # BasicSR cuts GT to LQ's size without a word; how large it was, only the file tells.
+            self._check_sizes(index, tuple(item["lq"].shape[1:]))
         return item
 
     def _where(self, index: int, kind: str) -> str:
@@ -55,21 +60,18 @@ class PairedRestorationDataset(PairedImageDataset):
         path: str = self.paths[index][f"{kind}_path"]
         return f"{self.opt[f'dataroot_{kind}']}, entry {path}" if "db_paths" in self.io_backend_opt else path
 
-    def _shapes(self, index: int) -> list[tuple[int, int]]:
-        """Height and width of LQ and GT."""
-        shapes = []
-        for kind in ("lq", "gt"):
-            image = _decode(self.file_client, self.paths[index][f"{kind}_path"], kind)
-            if image is None:
-                where = self._where(index, kind)
-                message = "no image that can be decoded; replace or remove it (and its pair)"
-                raise InputError(f"data set {self.opt['name']}: {where}: {message}")
-            shapes.append(image.shape[:2])
-        return shapes
+    def _size(self, index: int, kind: str) -> tuple[int, ...]:
+        """Height and width of one image of a pair, read again."""
+        image = _decode(self.file_client, self.paths[index][f"{kind}_path"], kind)
+        if image is None:
+            where = self._where(index, kind)
+            message = "no image that can be decoded; replace or remove it (and its pair)"
+            raise InputError(f"data set {self.opt['name']}: {where}: {message}")
+        return image.shape[:2]
 
-    def _check_sizes(self, index: int, shapes: list[tuple[int, int]]) -> None:
+    def _check_sizes(self, index: int, lq_size: tuple[int, ...]) -> None:
         """GT is LQ times the scale; in tests, up to `scale - 1` further rows and columns of GT are cut off."""
-        (lq_h, lq_w), (gt_h, gt_w) = shapes
+        (lq_h, lq_w), (gt_h, gt_w) = lq_size, self._size(index, "gt")
         scale, training = self.opt["scale"], self.opt["phase"] == "train"
         where = f"data set {self.opt['name']}: {self._where(index, 'gt')}"
         spare = (gt_h - lq_h * scale, gt_w - lq_w * scale)

@@ -131,10 +131,3 @@ def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arg
     except ValueError as error:
         raise InputError(f"--nproc {nproc}: {error}") from None
     return 0
-
-
-def last_checkpoint(options: dict[str, Any]) -> str | None:
-    """File name of the newest training state of this run under the current folder, if there is one."""
-    states = Path("experiments", str(options["name"]), "training_states").glob("*.state")
-    names = sorted((p.name for p in states if p.stem.isdigit()), key=lambda name: int(name.partition(".")[0]))
-    return names[-1] if names else None

@@ -109,6 +109,11 @@ def test_missing_partner(folders: Path) -> None:
         paired(folders)
 
 
+def test_missing_folder(folders: Path) -> None:
+    with pytest.raises(InputError, match="No such file or directory"):
+        paired(folders, dataroot_lq=str(folders / "nowhere"))
+
+
 def test_empty_folders(folders: Path) -> None:
     for folder in ("gt", "lq"):
         shutil.rmtree(folders / folder)

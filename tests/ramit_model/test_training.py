@@ -13,7 +13,7 @@ import torch
 from helpers import REPOSITORY, run_basicsr, testing_options, training_options
 
 TWO_PROCESSES = ["--nproc", "2"]
-TORCHRUN = ["torchrun", "--standalone", "--nproc-per-node=2", "--no-python", sys.executable, "-m", "ramit_model"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -110,8 +110,8 @@ def test_two_processes(launcher: str, pairs: Path, tmp_path: Path, write_options
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         if launcher == "--nproc 2":
             return run_basicsr(*arguments, *TWO_PROCESSES, cwd=tmp_path)
-        torchrun = [sys.executable, "-m", "torch.distributed.run", *TORCHRUN[1:], *map(str, arguments)]
-        return subprocess.run(torchrun, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+        command = [*TORCHRUN, "--no-python", sys.executable, "-m", "ramit_model", *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
 
     first = run("train", "-opt", path, "--force_yml", "train:total_iter=4")
     assert first.returncode == 0, first.stderr
@@ -162,7 +162,8 @@ for a, b in zip(net.parameters(), whole.parameters(), strict=True):
     torch.testing.assert_close(a.grad, b.grad)
 print("equal")
 """)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [*TORCHRUN, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("equal") == 2
