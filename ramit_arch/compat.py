@@ -169,10 +169,8 @@ def load_resume_state_on_cpu(opt: dict[str, Any]) -> dict[str, Any] | None:
 
     path = opt["path"].get("resume_state")
     if opt["auto_resume"]:
-        path = None
-        newest = newest_training_state(opt["name"])
-        if newest:
-            path = opt["path"]["resume_state"] = str(newest)
+        path = next(map(str, training_states(opt["name"])), None)
+        opt["path"]["resume_state"] = path
     if not path:
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -180,10 +178,10 @@ def load_resume_state_on_cpu(opt: dict[str, Any]) -> dict[str, Any] | None:
     return state
 
 
-def newest_training_state(name: str) -> Path | None:
-    """The training state with the highest iteration of the run `name` under the current folder."""
+def training_states(name: str) -> list[Path]:
+    """The training states of the run `name` under the current folder, the highest iteration first."""
     states = Path("experiments", name, "training_states").glob("*.state")
-    return max((state for state in states if state.stem.isdigit()), key=lambda state: int(state.stem), default=None)
+    return sorted((state for state in states if state.stem.isdigit()), key=lambda state: -int(state.stem))
 
 
 def init_dist_on_cpu(launcher: str, backend: str = "gloo", port: int | None = None, **kwargs: Any) -> None:

@@ -194,13 +194,12 @@ class RAMiT(nn.Module):
         )  # fmt: skip
         given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
         s = self.settings = replace(ramit_settings(variant, task, scale), **given)
-        self.scale = s.scale
+        self.scale, self.in_channels = s.scale, len(s.mean)
         self.size_unit = s.window_size * 2**N_DOWNSIZINGS
         """The network works on multiples of this many pixels; other sizes are padded inside and cropped."""
 
-        channels = len(s.mean)
         self.normalisation = Normalisation(s.mean, s.std)
-        self.shallow = Shallow(channels, s.dim)
+        self.shallow = Shallow(self.in_channels, s.dim)
         self.stage1 = Stage(s, 0)
         self.down1 = Downsizing(s)
         self.stage2 = Stage(s, 1)

@@ -11,4 +11,4 @@ def register() -> None:
     """
     import ramit_arch  # noqa: F401
 
-    from ramit_model import image_datasets, restoration_model  # noqa: F401
+    from ramit_model import clean_image_dataset, image_datasets, restoration_model  # noqa: F401

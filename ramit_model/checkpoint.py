@@ -1,8 +1,10 @@
 """Read published and BasicSR checkpoints, say clearly why one does not fit, write files whole or not at all."""
 
+import io
 import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +59,21 @@ def read_weights(path: str | os.PathLike[str], param_key: str | None = None) -> 
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def check_fit(net: nn.Module, weights: dict[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Make sure that `weights` are exactly those of `net`.
+def without_modules(weights: dict[str, Tensor], modules: Collection[str]) -> dict[str, Tensor]:
+    """`weights` less those of the named submodules."""
+    prefixes = tuple(f"{module}." for module in modules)
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(prefixes)}
+
+
+def check_fit(
+    net: nn.Module, weights: dict[str, Tensor], path: str | os.PathLike[str], *, apart_from: Collection[str] = ()
+) -> None:
+    """Make sure that `weights` are exactly those of `net`, or of `net` without the submodules `apart_from`.
 
     Raises:
         InputError: Names or shapes differ; the line gives counts and the first of each kind.
     """
-    own = net.state_dict()
+    own = without_modules(net.state_dict(), apart_from)
     missing = [name for name in own if name not in weights]
     unexpected = [name for name in weights if name not in own]
     reshaped = [
@@ -89,7 +99,19 @@ def _count(names: list[str], what: str) -> Iterable[str]:
 
 
 def save_atomically(content: Any, path: str | os.PathLike[str]) -> None:
-    """`torch.save` under a temporary name in the same folder, flushed to the disk, then renamed to `path`.
+    """`torch.save`, whole or not at all.
+
+    Raises:
+        OSError: The file could not be written; `path` is as it was before.
+    """
+    # In memory first: on a full disk torch.save itself would end with an error that does not say so.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(buffer.getbuffer(), path)
+
+
+def write_atomically(content: bytes | memoryview, path: str | os.PathLike[str]) -> None:
+    """Write under a temporary name in the same folder, flush to the disk, then rename to `path`.
 
     Raises:
         OSError: The file could not be written; `path` is as it was before.
@@ -98,9 +120,19 @@ def save_atomically(content: Any, path: str | os.PathLike[str]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            torch.save(content, file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in `folder`."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)

@@ -163,14 +163,14 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
 
 
 def _how_to_go_on(args: argparse.Namespace, options: dict[str, object]) -> str:
-    from ramit_arch.compat import newest_training_state
+    from ramit_arch.compat import training_states
 
     if args.verb == "test":
         return ""
-    state = newest_training_state(str(options["name"]))
-    if state is None:
+    states = training_states(str(options["name"]))
+    if not states:
         return " before the first checkpoint was saved"
-    return f"; the last checkpoint is {state.name}: go on with the same command and --auto_resume"
+    return f"; the last checkpoint is {states[0].name}: go on with the same command and --auto_resume"
 
 
 def _demo(args: argparse.Namespace, _: list[str]) -> int:

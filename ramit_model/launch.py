@@ -1,5 +1,6 @@
 """Runs BasicSR's pipelines: in this process, or in several that torch's elastic launcher starts."""
 
+import ctypes
 import logging
 import os
 import signal
@@ -11,6 +12,9 @@ from typing import Any, Literal
 
 import ramit_model
 from ramit_model.errors import InputError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of glibc's mallopt (malloc.h)."""
 
 Verb = Literal["train", "test"]
 
@@ -25,9 +29,11 @@ def run_pipeline(verb: Verb, arguments: Sequence[str], options: dict[str, Any], 
         launcher: none, pytorch or slurm.
     """
     ramit_model.register()
+    import basicsr.train
     from basicsr.test import test_pipeline
-    from basicsr.train import train_pipeline
     from basicsr.utils import options as basicsr_options
+
+    from ramit_model import progress, resume, training_data
 
     command_line = sys.argv
 
@@ -35,13 +41,18 @@ def run_pipeline(verb: Verb, arguments: Sequence[str], options: dict[str, Any], 
         sys.argv = command_line  # BasicSR copies the command line into the experiment
         return options
 
+    keep_freed_memory()
     if launcher == "none":
         choose_one_gpu(options)
     # BasicSR's parser would read the file with a loader that executes Python tags: give it what we read as plain data.
     basicsr_options.ordered_yaml = lambda: (None, None)
     basicsr_options.yaml = types.SimpleNamespace(load=load)
     sys.argv = [command_line[0], *arguments, "--launcher", launcher]
-    pipeline = train_pipeline if verb == "train" else test_pipeline
+    # The loop stays BasicSR's; what feeds it, where it begins and what it says are ours.
+    basicsr.train.create_train_val_dataloader = training_data.create_train_val_dataloader
+    basicsr.train.load_resume_state = resume.load_resume_state
+    basicsr.train.MessageLogger = progress.ProgressLogger
+    pipeline = basicsr.train.train_pipeline if verb == "train" else test_pipeline
     pipeline(str(Path.cwd()))
 
 
@@ -56,6 +67,20 @@ def choose_one_gpu(options: dict[str, Any]) -> None:
     if options["num_gpu"] == "auto" and present > 1:
         options["num_gpu"] = 1
         print(f"{present} GPUs found, one is used; --nproc {present} uses all", flush=True)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory of freed tensors for the next ones.
+
+    It would give large blocks back to the system at once and take them anew, page by page, for every layer; on a CPU
+    that costs as much as the network itself.
+    """
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # glibc
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def started_by_launcher() -> bool:

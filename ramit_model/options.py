@@ -1,5 +1,6 @@
 """Read BasicSR option files as plain data and check them before anything runs: one line for the first mistake."""
 
+import copy
 import difflib
 import inspect
 import math
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from ramit_model.errors import InputError
+from ramit_model.patches import DRAWN
 
 Options = dict[str, Any]
 
@@ -119,41 +121,60 @@ class _Typed(BaseModel):
     type: str
 
 
-class _ImageDataset(_Block):
+_Natural = Annotated[int, Field(gt=0)]
+_Positive = Annotated[float, Field(gt=0)]
+_Sigma = Annotated[float, Field(ge=0, le=255)]
+
+
+class _Dataset(_Block):
     name: str
     type: str
-    dataroot_lq: str
-    dataroot_gt: str | None = None
     meta_info_file: str | None = None
-    filename_tmpl: str = "{}"
     io_backend: _Typed
-    color: Literal["y"] | None = None
-    mean: list[float] | None = None
-    std: list[float] | None = None
     # Train only; BasicSR's own files have them in validation blocks too.
-    gt_size: Annotated[int, Field(gt=0)] | None = None
+    gt_size: _Natural | None = None
     use_hflip: bool | None = None
     use_rot: bool | None = None
     use_shuffle: bool | None = None
     num_worker_per_gpu: Annotated[int, Field(ge=0)] | None = None
-    batch_size_per_gpu: Annotated[int, Field(gt=0)] | None = None
-    dataset_enlarge_ratio: Annotated[int, Field(gt=0)] = 1
+    batch_size_per_gpu: _Natural | None = None
+    dataset_enlarge_ratio: _Natural = 1
     prefetch_mode: Literal["cpu", "cuda"] | None = None
-    num_prefetch_queue: Annotated[int, Field(gt=0)] = 1
+    num_prefetch_queue: _Natural = 1
     pin_memory: bool = False
     persistent_workers: bool = False
 
 
-class _PairedDataset(_ImageDataset):
+class _SingleDataset(_Dataset):
+    dataroot_lq: str
+    dataroot_gt: str | None = None
+    filename_tmpl: str = "{}"
+    color: Literal["y"] | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+
+class _PairedDataset(_SingleDataset):
     dataroot_gt: str
 
 
 class _PairedTrainDataset(_PairedDataset):
-    gt_size: Annotated[int, Field(gt=0)]
     use_hflip: bool
     use_rot: bool
     num_worker_per_gpu: Annotated[int, Field(ge=0)]
-    batch_size_per_gpu: Annotated[int, Field(gt=0)]
+
+
+class _CleanDataset(_Dataset):
+    dataroot_gt: str
+    color: Literal["gray"] | None = None
+    sigma: _Sigma | None = None
+
+
+class _CleanTrainDataset(_CleanDataset):
+    sigma: Annotated[list[_Sigma], Field(min_length=2, max_length=2)]  # type: ignore[assignment]
+    use_hflip: bool
+    use_rot: bool
+    num_worker_per_gpu: Annotated[int, Field(ge=0)]
 
 
 class _Path(_Block):
@@ -164,31 +185,52 @@ class _Path(_Block):
     ignore_resume_networks: list[str] | None = None
 
 
+class _Progressive(_Block):
+    iters: Annotated[list[_Natural], Field(min_length=1)]
+    patch_sizes: list[_Natural]
+    batch_sizes: list[_Natural]
+
+
+class _WarmStart(_Block):
+    iters: _Natural
+    trainable: Annotated[list[str], Field(min_length=1)]
+
+
 class _Train(_Block):
-    total_iter: Annotated[int, Field(gt=0)]
+    total_iter: _Natural
     warmup_iter: int = -1
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
     optim_g: _Typed
     scheduler: _Typed
     pixel_opt: _Typed | None = None
     perceptual_opt: _Typed | None = None
+    # RestorationModel's own.
+    progressive: _Progressive | None = None
+    warm_start: _WarmStart | None = None
+    amp: Literal["bfloat16", "float16"] | None = None
+    grad_clip: _Positive | None = None
+    accumulate: _Natural = 1
+    compile: bool = False
+    channels_last: bool = False
 
 
 class _Val(_Block):
     save_img: bool
-    val_freq: Annotated[float, Field(gt=0)] | None = None
+    val_freq: _Positive | None = None
     suffix: str | None = None
     pbar: bool = True
     metrics: dict[str, _Typed] | None = None
+    sigma: Annotated[list[_Sigma], Field(min_length=1)] | None = None
+    tb_images: Annotated[int, Field(ge=0)] = 0
 
 
 class _TrainVal(_Val):
-    val_freq: Annotated[float, Field(gt=0)]
+    val_freq: _Positive
 
 
 class _Logger(_Block):
-    print_freq: Annotated[int, Field(gt=0)]
-    save_checkpoint_freq: Annotated[float, Field(gt=0)]
+    print_freq: _Natural
+    save_checkpoint_freq: _Positive
     use_tb_logger: bool
     wandb: dict[str, Any] | None = None
 
@@ -196,7 +238,7 @@ class _Logger(_Block):
 class _Common(_Block):
     name: Annotated[str, Field(min_length=1)]
     model_type: str
-    scale: Annotated[int, Field(gt=0)]
+    scale: _Natural
     num_gpu: Any
     manual_seed: int | None = None
     datasets: dict[str, dict[str, Any]]
@@ -219,8 +261,18 @@ class _TestOptions(_Common):
 
 
 CHECKED_MODELS = ("RestorationModel", "SRModel")
-PAIRED = ("PairedRestorationDataset", "PairedImageDataset")
-SINGLE = ("SingleRestorationDataset", "SingleImageDataset")
+OWN_TRAIN_OPTIONS = ("progressive", "warm_start", "amp", "grad_clip", "accumulate", "compile", "channels_last")
+"""What of `train` only RestorationModel knows."""
+
+CLEAN = "CleanImageDataset"
+DATASET_FORMS: dict[str, tuple[type[_Block], type[_Block]]] = {
+    "PairedRestorationDataset": (_PairedTrainDataset, _PairedDataset),
+    "PairedImageDataset": (_PairedTrainDataset, _PairedDataset),
+    "SingleRestorationDataset": (_SingleDataset, _SingleDataset),
+    "SingleImageDataset": (_SingleDataset, _SingleDataset),
+    CLEAN: (_CleanTrainDataset, _CleanDataset),
+}
+"""Data set type -> forms for training, and for validation and test."""
 
 
 def _check_form(form: type[_Block], block: Any, where: str) -> None:
@@ -310,7 +362,25 @@ def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterab
     if model_type is None or model_type in CHECKED_MODELS:
         _check_form(_TrainOptions if is_train else _TestOptions, options, f"{path}: ")
     _check_meaning(options, str(path), is_train)
+    _test_at_each_sigma(options, str(path))
     return options
+
+
+def _test_at_each_sigma(options: Options, file: str) -> None:
+    """Replace each validation or test set of clean images by one for each noise level in `val.sigma`."""
+    datasets: Options = {}
+    for phase, dataset in options["datasets"].items():
+        if phase == "train" or dataset["type"] != CLEAN or dataset.get("sigma") is not None:
+            datasets[phase] = dataset
+            continue
+        levels = (options.get("val") or {}).get("sigma")
+        if not levels:
+            raise InputError(f"{file}: val.sigma: is missing; data set {dataset['name']} needs noise levels, like [25]")
+        for sigma in levels:
+            name = f"{dataset['name']}_sigma{sigma:g}"
+            # Each its own blocks: BasicSR's data sets change theirs.
+            datasets[f"{phase}_sigma{sigma:g}"] = {**copy.deepcopy(dataset), "name": name, "sigma": sigma}
+    options["datasets"] = datasets
 
 
 def _check_numbers_as_text(block: Mapping[Any, Any] | list[Any], where: str, key: str = "") -> None:
@@ -356,6 +426,12 @@ def _check_meaning(options: Options, file: str, is_train: bool) -> None:
         _check_arguments(function, metric, where, ignore=("type", "better"), given=("img", "img2"))
     if is_train:
         _check_training(options["train"], file)
+        if options["model_type"] == "RestorationModel":
+            _check_plan(options, file)
+        else:
+            for key in OWN_TRAIN_OPTIONS:
+                if options["train"].get(key):
+                    raise InputError(f"{file}: train.{key}: {options['model_type']} has none; use RestorationModel")
     elif val.get("save_img") and "suffix" not in val:
         raise InputError(f"{file}: val.suffix: is missing; add it (~ appends the name of the run to saved images)")
 
@@ -401,6 +477,27 @@ def _check_network(options: Options, file: str) -> None:
         raise InputError(
             f"{file}: scale: is {options['scale']}, but network_g has scale {built.scale}; make them equal"
         )
+    warm_start = (options.get("train") or {}).get("warm_start") or {}
+    modules = dict(built.named_modules())
+    for name in warm_start.get("trainable", ()):
+        if name not in modules:
+            where = f"{file}: train.warm_start.trainable"
+            raise InputError(f"{where}: {name!r} is no module of {block['type']}{_suggest(name, modules)}")
+    _check_channels(built, options, file)
+
+
+def _check_channels(network: Any, options: Options, file: str) -> None:
+    """Our own networks say how many channels they take."""
+    wanted = getattr(network, "in_channels", None)
+    for phase, dataset in options["datasets"].items():
+        if wanted is None or not isinstance(dataset, dict) or dataset.get("type") not in DATASET_FORMS:
+            continue
+        given = 1 if dataset.get("color") else 3
+        if given != wanted:
+            raise InputError(
+                f"{file}: datasets.{phase}.color: gives {given} channel(s), but network_g takes {wanted}; "
+                "make them fit (gray denoising: color: gray and task: GDN)"
+            )
 
 
 def _check_arguments(
@@ -421,6 +518,26 @@ def _check_arguments(
     for name in names:
         if parameters[name].default is inspect.Parameter.empty and name not in block and name not in given:
             raise InputError(f"{where}.{name}: is missing; add it")
+
+
+def _check_plan(options: Options, file: str) -> None:
+    """The schedule is consistent, and every batch can be shared out."""
+    from ramit_model.curriculum import Curriculum
+
+    world_size, train = int(os.environ.get("WORLD_SIZE", "1")), options["train"]
+    try:
+        curriculum = Curriculum.from_options(options, world_size)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+    parts = world_size * train.get("accumulate", 1)
+    for stage in curriculum.stages:
+        if stage.batch_size % parts:
+            raise InputError(
+                f"{file}: a batch of {stage.batch_size} cannot be shared out evenly over {world_size} processes times "
+                f"train.accumulate {train.get('accumulate', 1)}; change one of them"
+            )
+    if train.get("warm_start") and options["path"].get("pretrain_network_g") is None:
+        raise InputError(f"{file}: path.pretrain_network_g: is missing; train.warm_start begins with trained weights")
 
 
 def _check_training(train: Options, file: str) -> None:
@@ -462,20 +579,35 @@ def _check_dataset(dataset: Options, phase: str, options: Options, file: str, is
     if not isinstance(dataset, dict) or "type" not in dataset:
         raise InputError(f"{where}.type: is missing; add it, for example PairedRestorationDataset")
     _find(DATASET_REGISTRY, dataset["type"], f"{where}.type")
-    if dataset["type"] not in PAIRED + SINGLE:
+    if dataset["type"] not in DATASET_FORMS:
         return
-    paired = _PairedTrainDataset if kind == "train" else _PairedDataset
-    _check_form(paired if dataset["type"] in PAIRED else _ImageDataset, dataset, f"{where}.")
+    for_training, for_tests = DATASET_FORMS[dataset["type"]]
+    _check_form(for_training if kind == "train" else for_tests, dataset, f"{where}.")
     for key in ("dataroot_lq", "dataroot_gt"):
         if dataset.get(key) is not None:
             _check_dataroot(dataset[key], dataset["io_backend"]["type"], f"{where}.{key}")
     meta_info = dataset.get("meta_info_file")
     if meta_info is not None and not Path(meta_info).is_file():
         raise InputError(f"{where}.meta_info_file: {meta_info}: no such file; write ~ to take the whole folder")
-    if kind != "train":
-        return
-    if dataset["gt_size"] % options["scale"]:
+    if dataset["type"] == CLEAN and options["scale"] != 1:
+        raise InputError(f"{file}: scale: is {options['scale']}, but {CLEAN} in {where} adds noise only; write 1")
+    if kind == "train":
+        _check_train_dataset(dataset, options, where)
+
+
+def _check_train_dataset(dataset: Options, options: Options, where: str) -> None:
+    progressive = (options.get("train") or {}).get("progressive")
+    for key in ("gt_size", "batch_size_per_gpu"):
+        if progressive and dataset.get(key) is not None:
+            raise InputError(f"{where}.{key}: train.progressive sets it for each stage; remove one of the two")
+        if not progressive and dataset.get(key) is None:
+            raise InputError(f"{where}.{key}: is missing; add it")
+    if progressive and dataset["type"] not in DRAWN:
+        raise InputError(f"{where}.type: {dataset['type']} knows no train.progressive; use {' or '.join(DRAWN)}")
+    if not progressive and dataset["gt_size"] % options["scale"]:
         raise InputError(f"{where}.gt_size: {dataset['gt_size']} is no multiple of scale {options['scale']}")
+    if dataset["type"] == CLEAN and dataset["sigma"][0] > dataset["sigma"][1]:
+        raise InputError(f"{where}.sigma: {dataset['sigma']}: the first limit is the lower one; swap them")
     if dataset.get("persistent_workers") and not dataset["num_worker_per_gpu"]:
         raise InputError(f"{where}.persistent_workers: needs num_worker_per_gpu above 0; raise it, or write false")
     if dataset.get("prefetch_mode") == "cuda":
