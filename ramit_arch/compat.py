@@ -6,6 +6,7 @@ them; it runs whenever `ramit_arch` is imported, so that spawned DataLoader work
 
 import importlib
 import os
+import random
 import subprocess
 import sys
 import types
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -29,6 +31,7 @@ def mend() -> None:
     mend_cpu_distributed()
     mend_lmdb_reopening()
     mend_prefetching()
+    mend_worker_seeds()
 
 
 def mend_torchvision_operators() -> None:
@@ -161,6 +164,19 @@ def _next_prefetched(self: Any) -> Any:
     if isinstance(item, Exception):
         raise item
     return item
+
+
+def mend_worker_seeds() -> None:
+    """Let crops and flips differ from epoch to epoch: BasicSR <= 1.4.2 seeds its workers alike whenever they start."""
+    data: Any = importlib.import_module("basicsr.data")
+    data.worker_init_fn = seed_worker
+
+
+def seed_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
+    """Seed numpy's and Python's generators of a DataLoader worker from torch's, which is another in every epoch."""
+    fresh = torch.initial_seed() % 2**32
+    np.random.seed(fresh)
+    random.seed(fresh)
 
 
 def load_resume_state_on_cpu(opt: dict[str, Any]) -> dict[str, Any] | None:

@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _report(args.verb, str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EFBIG):
             raise
         return _report(
             args.verb, f"{error.filename or 'writing failed'}: {error.strerror}; make room or change the folder"

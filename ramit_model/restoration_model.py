@@ -63,6 +63,7 @@ class RestorationModel(SRModel):
         self.grad_clip: float | None = self.train_opt.get("grad_clip")
         self.loss_sums: dict[str, Tensor] = {}
         self.summed = 0
+        self.trained_modules: tuple[str, ...] | None = None
         self.validated: set[tuple[str, int]] = set()
         experiment = Path(self.opt["path"]["experiments_root"])
         self.history = ValidationHistory(experiment / "validation.csv")
@@ -92,7 +93,8 @@ class RestorationModel(SRModel):
         frozen = {} if names is None else without_modules(dict(bare.named_parameters()), names)
         for name, parameter in bare.named_parameters():
             parameter.requires_grad_(name not in frozen)
-        if self.opt["dist"]:  # it looks only once which parameters are trained
+        if self.opt["dist"] and names != self.trained_modules:
+            # DistributedDataParallel looks only once which parameters are trained.
             self.net_g = self.model_to_device(bare)
         arguments = {key: value for key, value in self.train_opt["optim_g"].items() if key != "type"}
         trained = [parameter for parameter in bare.parameters() if parameter.requires_grad]

@@ -63,6 +63,8 @@ def _newest_whole(name: str, *, announce: bool) -> tuple[str | None, dict[str, A
             f"experiments/{name}: none of {len(passed_over)} checkpoints loads whole; remove or rename the folder to "
             "begin anew"
         )
+    if announce and Path("experiments", name).is_dir():
+        print(f"--auto_resume: experiments/{name} has no checkpoint yet; the training begins anew", file=sys.stderr)
     return None, None
 
 

@@ -132,10 +132,10 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
         if phase.partition("_")[0] == "val"
     ]
     # To BasicSR's loop the whole run is one epoch: workers are started once and never pause.
-    return _train_loader(dataset, dataset_opt, sampler), sampler, loaders, 0, curriculum.total_iter
+    return _WholeRun(_train_loader(dataset, dataset_opt, sampler)), sampler, loaders, 0, curriculum.total_iter
 
 
-def _train_loader(dataset: Any, opt: dict[str, Any], sampler: DrawSampler) -> Any:
+def _train_loader(dataset: Any, opt: dict[str, Any], sampler: DrawSampler) -> DataLoader[Any]:
     arguments: dict[str, Any] = {
         "dataset": dataset,
         "batch_sampler": sampler,
@@ -144,8 +144,7 @@ def _train_loader(dataset: Any, opt: dict[str, Any], sampler: DrawSampler) -> An
     }
     if opt.get("prefetch_mode") == "cpu":
         return PrefetchDataLoader(num_prefetch_queue=opt.get("num_prefetch_queue", 1), **arguments)
-    loader = DataLoader(**arguments)
-    return loader if opt.get("prefetch_mode") == "cuda" else _WholeRun(loader)
+    return DataLoader(**arguments)
 
 
 def _describe(curriculum: Curriculum) -> str:

@@ -101,6 +101,127 @@ def test_mistakes(mistake: str, pairs: Path, write_options: Callable[..., Path])
         assert part in message
 
 
+STAGES = {"iters": [4, 4], "patch_sizes": [8, 16], "batch_sizes": [4, 2]}
+
+
+def staged(options: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Options of a progressive training."""
+    options = deepcopy(options)
+    for key in ("gt_size", "batch_size_per_gpu"):
+        del options["datasets"]["train"][key]
+    options["train"]["progressive"] = {**STAGES, **changes}
+    return options
+
+
+def clean(options: dict[str, Any], pairs: Path) -> dict[str, Any]:
+    """Options of a training for gray denoising."""
+    options = deepcopy(options)
+    block = {"type": "CleanImageDataset", "color": "gray", "dataroot_gt": str(pairs / "HR.lmdb")}
+    options["datasets"]["train"].update(block, sigma=[0, 50])
+    options["datasets"]["val"] = {"name": "gray", "io_backend": {"type": "lmdb"}, **block}
+    del options["datasets"]["train"]["dataroot_lq"]
+    options["val"]["sigma"] = [15, 25]
+    options.update(scale=1, network_g={**TINY, "scale": 1, "task": "GDN"})
+    return options
+
+
+PLAN_MISTAKES = {
+    "stages that end too early": (
+        {"iters": [2, 2]},
+        {},
+        ["train.progressive.iters", "4 iterations", "total_iter is 8"],
+    ),
+    "stages without a batch": ({"batch_sizes": [4]}, {}, ["train.progressive", "2 iters", "1 batch_sizes"]),
+    "no stage": ({"iters": []}, {}, ["train.progressive.iters"]),
+    "no size": ({"patch_sizes": [0, 8]}, {}, ["train.progressive.patch_sizes.0", "greater than 0"]),
+    "parts of a batch": ({}, {"train.accumulate": 4}, ["batch of 2", "train.accumulate 4"]),
+    "two patch sizes": ({}, {"datasets.train.gt_size": 32}, ["datasets.train.gt_size", "train.progressive sets it"]),
+    "two batches": ({}, {"datasets.train.batch_size_per_gpu": 4}, ["batch_size_per_gpu", "train.progressive"]),
+    "a data set that cannot": ({}, {"datasets.train.type": "PairedImageDataset"}, ["datasets.train.type"]),
+    "a model that cannot": ({}, {"model_type": "SRModel"}, ["train.progressive", "use RestorationModel"]),
+    "warm start of nothing": (
+        {},
+        {"train.warm_start": {"iters": 2, "trainable": ["to_target"]}},
+        ["path.pretrain_network_g", "warm_start"],
+    ),
+    "warm start of nobody": (
+        {},
+        {"train.warm_start": {"iters": 2, "trainable": ["to_taget"]}},
+        ["train.warm_start.trainable", "did you mean to_target?"],
+    ),
+    "warm start without modules": (
+        {},
+        {"train.warm_start": {"iters": 2, "trainable": []}},
+        ["train.warm_start.trainable"],
+    ),
+    "unknown precision": ({}, {"train.amp": "fp16"}, ["train.amp", "'bfloat16' or 'float16'"]),
+    "no clipping": ({}, {"train.grad_clip": 0}, ["train.grad_clip", "greater than 0"]),
+    "part of a part": ({}, {"train.accumulate": 0}, ["train.accumulate", "greater than 0"]),
+    "no average": ({}, {"train.ema_decay": 1}, ["train.ema_decay", "less than 1"]),
+}
+
+
+@pytest.mark.parametrize("mistake", PLAN_MISTAKES)
+def test_plans_that_contradict_themselves(mistake: str, pairs: Path, write_options: Callable[..., Path]) -> None:
+    changes, others, parts = PLAN_MISTAKES[mistake]
+    options = staged(training_options(pairs), **changes)
+    for key, value in others.items():
+        options = change(options, key, value)
+    path = write_options(options)
+    with pytest.raises(InputError) as caught:
+        load_options(path, is_train=True)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_a_batch_is_shared_out_over_the_processes(
+    pairs: Path, write_options: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_options(staged(training_options(pairs), batch_sizes=[4, 2]))
+    assert load_options(path, is_train=True)["train"]["progressive"]["iters"] == [4, 4]
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(InputError, match="a batch of 2 cannot be shared out evenly over 4 processes"):
+        load_options(path, is_train=True)
+
+
+def test_every_clean_set_is_tested_at_every_noise_level(pairs: Path, write_options: Callable[..., Path]) -> None:
+    options = clean(training_options(pairs), pairs)
+    datasets = load_options(write_options(options), is_train=True)["datasets"]
+    assert list(datasets) == ["train", "val_sigma15", "val_sigma25"]
+    assert [datasets[f"val_sigma{s}"]["sigma"] for s in (15, 25)] == [15, 25]
+    assert [datasets[f"val_sigma{s}"]["name"] for s in (15, 25)] == ["gray_sigma15", "gray_sigma25"]
+    assert datasets["train"] == options["datasets"]["train"]
+    # A level of its own stands.
+    options = change(options, "datasets.val.sigma", 30)
+    assert list(load_options(write_options(options), is_train=True)["datasets"]) == ["train", "val"]
+
+
+CLEAN_MISTAKES = {
+    "no level to test": ("val.sigma", ..., ["val.sigma", "missing"]),
+    "no level to train": ("datasets.train.sigma", ..., ["datasets.train.sigma", "missing"]),
+    "one limit": ("datasets.train.sigma", [25], ["datasets.train.sigma"]),
+    "limits the wrong way round": ("datasets.train.sigma", [50, 0], ["datasets.train.sigma", "swap"]),
+    "negative level": ("val.sigma", [-5], ["val.sigma.0"]),
+    "a scale": ("scale", 2, ["scale"]),
+    "colour into a gray network": ("datasets.train.color", ..., ["datasets.train.color", "takes 1"]),
+    "gray into a colour network": ("network_g", {**TINY, "scale": 1, "task": "CDN"}, ["color", "takes 3"]),
+    "LQ images too": ("datasets.train.dataroot_lq", "x", ["datasets.train.dataroot_lq", "no such option"]),
+}
+
+
+@pytest.mark.parametrize("mistake", CLEAN_MISTAKES)
+def test_clean_set_mistakes(mistake: str, pairs: Path, write_options: Callable[..., Path]) -> None:
+    key, value, parts = CLEAN_MISTAKES[mistake]
+    path = write_options(change(clean(training_options(pairs), pairs), key, value))
+    with pytest.raises(InputError) as caught:
+        load_options(path, is_train=True)
+    for part in parts:
+        assert part in str(caught.value)
+
+
 FILES = {
     "python tag": ("name: !!python/object/apply:os.mkdir [executed]\n", ["the tag", "refused", ":1"]),
     "python tuple": ("name: x\ntrain: !!python/tuple [1, 2]\n", ["refused", ":2"]),

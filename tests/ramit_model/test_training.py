@@ -7,10 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from ramit_arch import RAMiT
 
 import pytest
 import torch
-from helpers import REPOSITORY, run_basicsr, testing_options, training_options
+from helpers import REPOSITORY, TINY, network, run_basicsr, testing_options, training_options
 
 TWO_PROCESSES = ["--nproc", "2"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -45,6 +48,12 @@ def test_train_resume_and_test(pairs: Path, tmp_path: Path, write_options: Calla
     assert any(not torch.equal(before[key], after[key]) for key in before)
     # The milestone at 6 holds in the resumed run.
     assert re.findall(r"lr:\((\S+),\)", second.stderr) == ["1.000e-03", "1.000e-03", "5.000e-04", "5.000e-04"]
+
+    # One run without an interruption comes to the same weights, bit for bit.
+    whole = run_basicsr("train", "-opt", path, "--force_yml", "name=whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    undisturbed = weights(tmp_path / "experiments/whole/models/net_g_8.pth")
+    torch.testing.assert_close(after, undisturbed, rtol=0, atol=0)
 
     test = write_options(testing_options(pairs, "experiments/tiny/models/net_g_latest.pth"), "test.yml")
     tested = run_basicsr("test", "-opt", test, cwd=tmp_path)
@@ -167,3 +176,210 @@ print("equal")
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("equal") == 2
+
+
+STAGES = {"iters": [3, 3, 10], "patch_sizes": [8, 16, 20], "batch_sizes": [8, 4, 2]}
+
+
+def staged_options(pairs: Path, **train_options: Any) -> dict[str, Any]:
+    """Progressive training with everything that can be combined with it."""
+    options = training_options(pairs)
+    for key in ("gt_size", "batch_size_per_gpu", "dataset_enlarge_ratio"):
+        del options["datasets"]["train"][key]
+    options["datasets"]["train"]["num_worker_per_gpu"] = 1
+    options["train"].update(progressive=STAGES, **train_options)
+    options["logger"]["save_checkpoint_freq"] = 1
+    return options
+
+
+@pytest.mark.parametrize("processes", [[], TWO_PROCESSES], ids=["one", "two"])
+def test_stages_and_warm_start(
+    processes: list[str], pairs: Path, tmp_path: Path, write_options: Callable[..., Path]
+) -> None:
+    """Cross every switch, and go on before, at and after each of them."""
+    torch.save(network("RAMiT_x2").state_dict(), tmp_path / "x2.pth")  # not ours: refused
+    options = staged_options(
+        pairs, warm_start={"iters": 2, "trainable": ["to_target"]}, ema_decay=0.9, amp="bfloat16", accumulate=2
+    )
+    options["path"]["pretrain_network_g"] = str(tmp_path / "x2.pth")
+    refused = run_basicsr("train", "-opt", write_options(options), *processes, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "not the weights of this RAMiT" in refused.stderr
+
+    another_scale = {key: value for key, value in TINY.items() if key != "type"} | {"scale": 3}
+    torch.save(RAMiT(**another_scale).state_dict(), tmp_path / "x2.pth")
+    path, states = write_options(options), tmp_path / "experiments/tiny/training_states"
+    for total in (2, 3, 4, 6, 8):
+        arguments = ["-opt", path, "--auto_resume", *processes, "--force_yml", f"train:total_iter={total}"]
+        done = run_basicsr("train", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (states / f"{total}.state").is_file()
+        time.sleep(1.1)  # BasicSR names logs by the second
+    logs = "".join(log.read_text() for log in (tmp_path / "experiments/tiny").glob("*.log"))
+    assert "from iteration 3: LQ patch 8, batch 8\n" in logs
+    assert "from iteration 7: LQ patch 20, batch 2\n" in logs
+    rates = dict(re.findall(r"iter: +(\d+), lr:\((\S+),\)", logs))
+    # Warm start; warm-up over two iterations; half the batch; a quarter of it.
+    assert [float(rates[str(i)]) for i in range(1, 9)] == [1e-3, 1e-3, 5e-4, 5e-4, 5e-4, 5e-4, 2.5e-4, 2.5e-4]
+    tail = [name for name in weights(states.parent / "models/net_g_2.pth") if name.startswith("to_target")]
+    body = "shallow.conv.weight"
+    changed = [
+        [not torch.equal(before[name], after[name]) for name in (tail[0], body)]
+        for before, after in (
+            [weights(states.parent / f"models/net_g_{i}.pth") for i in pair] for pair in ((1, 2), (2, 3), (7, 8))
+        )
+    ]
+    assert changed == [[True, False], [True, True], [True, True]]
+    time.sleep(1.1)
+    whole = run_basicsr("train", "-opt", path, *processes, "--force_yml", "name=whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    ends = [weights(tmp_path / f"experiments/{name}/models/net_g_8.pth") for name in ("tiny", "whole")]
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
+
+
+def test_two_processes_train_as_one_with_the_whole_batch(
+    pairs: Path, tmp_path: Path, write_options: Callable[..., Path]
+) -> None:
+    options = staged_options(pairs)
+    options["train"]["total_iter"] = 4
+    path = write_options(options)
+    for name, processes in (("one", []), ("two", TWO_PROCESSES)):
+        done = run_basicsr("train", "-opt", path, *processes, "--force_yml", f"name={name}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    one, two = (tmp_path / f"experiments/{name}" for name in ("one", "two"))
+    # To rounding: Adam's first steps have the size of the rate, whatever the gradient's.
+    torch.testing.assert_close(
+        weights(two / "models/net_g_4.pth"), weights(one / "models/net_g_4.pth"), rtol=0, atol=1e-4
+    )
+    losses = [[float(loss) for loss in logged(run, r"l_pix: (\S+)")] for run in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    values = [[float(line.split(",")[-1]) for line in (run / "validation.csv").read_text().splitlines()[1:]]
+              for run in (one, two)]  # fmt: skip
+    assert values[1] == pytest.approx(values[0], rel=1e-3)
+
+
+def test_shared_validation_equals_that_of_one_process(
+    pairs: Path, tmp_path: Path, write_options: Callable[..., Path]
+) -> None:
+    """Nine images over two processes: every image once, the averages to the last digit."""
+    options = training_options(pairs)
+    options["train"].update(total_iter=1, warm_start={"iters": 1, "trainable": ["to_target.final_conv"]})
+    options["train"]["optim_g"]["lr"] = 1e-30  # the network stays as it is
+    arguments = {key: value for key, value in TINY.items() if key != "type"}
+    torch.save(RAMiT(**arguments).state_dict(), tmp_path / "x2.pth")
+    options["path"]["pretrain_network_g"] = str(tmp_path / "x2.pth")
+    values, tables = [], []
+    for name, processes in (("one", []), ("two", TWO_PROCESSES)):
+        forced = ["--force_yml", f"name={name}"]
+        done = run_basicsr("train", "-opt", write_options(options), *processes, *forced, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        rows = (tmp_path / f"experiments/{name}/validation.csv").read_text().splitlines()[1:]
+        values.append([float(row.split(",")[-1]) for row in rows])
+        test = write_options(testing_options(pairs, "experiments/one/models/net_g_latest.pth"), "test.yml")
+        tested = run_basicsr("test", "-opt", test, *processes, *forced, cwd=tmp_path)
+        assert tested.returncode == 0, tested.stderr
+        tables.append((tmp_path / f"results/{name}/pairs.csv").read_text())
+        assert len(list((tmp_path / f"results/{name}/visualization/pairs").glob("*.png"))) == 9
+    assert len(values[0]) == 2
+    assert values[1] == pytest.approx(values[0], abs=1e-9)
+    assert tables[0] == tables[1]
+    assert len(tables[0].splitlines()) == 11
+
+
+def test_killed_at_any_moment(pairs: Path, tmp_path: Path, write_options: Callable[..., Path]) -> None:
+    options = training_options(pairs)
+    options["logger"]["save_checkpoint_freq"] = 1
+    options["train"]["total_iter"] = 100000
+    path, states = write_options(options), tmp_path / "experiments/tiny/training_states"
+    reached = 0
+    for wait in (0.02, 0.07, 0.11):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ramit_model", "train", "-opt", str(path), "--auto_resume"],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if f"iter: {reached + 3:7,d}" in line:
+                break
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+        newest = max(int(state.stem) for state in states.glob("*.state"))
+        assert newest >= reached + 2
+        reached = newest
+    broken = states / f"{reached}.state"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    forced = ["--force_yml", f"train:total_iter={reached + 1}"]
+    done = run_basicsr("train", "-opt", path, "--auto_resume", *forced, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"--auto_resume passes over {reached}.state: " in done.stderr
+    assert f"Resuming training from epoch: 0, iter: {reached - 1}." in done.stderr
+    assert not list(states.glob(".*"))
+
+
+def test_a_loss_that_is_no_number(pairs: Path, tmp_path: Path, write_options: Callable[..., Path]) -> None:
+    options = training_options(pairs)
+    options["logger"]["save_checkpoint_freq"] = 1
+    path = write_options(options)
+    first = run_basicsr("train", "-opt", path, "--force_yml", "train:total_iter=2", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    done = run_basicsr(
+        "train", "-opt", path, "--auto_resume", "--force_yml", "train:optim_g:lr=!!float 1e38", cwd=tmp_path
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.search(r"basicsr train: (the loss|a weight) is no finite number any more; the last good checkpoint is "
+                     r"\d\.state: lower train\.optim_g\.lr", done.stderr)  # fmt: skip
+    newest = max((tmp_path / "experiments/tiny/models").glob("net_g_[0-9].pth"))
+    assert all(tensor.isfinite().all() for tensor in weights(newest).values() if tensor.is_floating_point())
+
+
+def test_a_full_disk(pairs: Path, tmp_path: Path, write_options: Callable[..., Path]) -> None:
+    """Files may not grow beyond 200 kB: too little for a checkpoint."""
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
+    code = limit + "from ramit_model.cli import main; raise SystemExit(main(sys.argv[1:]))"
+    path = write_options(training_options(pairs))
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "-opt", str(path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("basicsr train: ")
+    assert "net_g_4.pth: " in done.stderr.strip().splitlines()[-1]
+    assert not list((tmp_path / "experiments/tiny/models").iterdir())
+
+
+def test_noise_on_the_fly(pairs: Path, tmp_path: Path, write_options: Callable[..., Path]) -> None:
+    """Gray denoising from an LMDB of colour images; one option tests at several noise levels."""
+    options = training_options(pairs, scale=1)
+    options["network_g"] = {**TINY, "scale": 1, "task": "GDN"}
+    clean = {"type": "CleanImageDataset", "color": "gray", "dataroot_gt": str(pairs / "HR.lmdb")}
+    options["datasets"]["train"].update(clean, sigma=[0, 50])
+    del options["datasets"]["train"]["dataroot_lq"]
+    options["datasets"]["val"] = {"name": "gray", "io_backend": {"type": "lmdb"}, **clean}
+    for block in options["val"]["metrics"].values():
+        block.update(crop_border=0, test_y_channel=False)
+    options["val"]["sigma"] = [25]
+    done = run_basicsr("train", "-opt", write_options(options), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Validation gray_sigma25" in done.stderr
+    test = {key: options[key] for key in ("model_type", "scale", "num_gpu", "manual_seed", "network_g")}
+    test.update(name="tiny", path={"pretrain_network_g": "experiments/tiny/models/net_g_latest.pth"})
+    test.update(
+        datasets={"test_1": options["datasets"]["val"]}, val={**options["val"], "sigma": [15, 50], "suffix": None}
+    )
+    del test["val"]["val_freq"]
+    tested = run_basicsr("test", "-opt", write_options(test, "test.yml"), cwd=tmp_path)
+    assert tested.returncode == 0, tested.stderr
+    averages = [
+        float((tmp_path / f"results/tiny/gray_sigma{sigma}.csv").read_text().splitlines()[-1].split(",")[1])
+        for sigma in (15, 50)
+    ]
+    assert averages[0] > averages[1]
