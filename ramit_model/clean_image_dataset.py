@@ -38,7 +38,7 @@ class CleanImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
         try:
             self.paths = _find_paths(opt)
         except (OSError, ValueError) as error:
-            raise InputError(f"data set {opt['name']}: {one_line(error)}: {opt['dataroot_gt']}") from error
+            raise InputError(f"data set {opt['name']}: {one_line(error)}") from error
         if not self.paths:
             raise InputError(f"data set {opt['name']}: no image in {opt['dataroot_gt']}")
 

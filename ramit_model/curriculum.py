@@ -23,8 +23,8 @@ class MultiStep:
 
     def rate(self, base: float, done: int) -> float:
         """The rate once `done` iterations are over."""
-        last = max((i for i, restart in enumerate(self.restarts) if restart <= done), default=None)
-        start, weight = (0, 1.0) if last is None else (self.restarts[last], self.restart_weights[last])
+        start = max((restart for restart in self.restarts if restart <= done), default=-1)
+        weight = self.restart_weights[self.restarts.index(start)] if start >= 0 else 1.0
         return base * weight * self.gamma ** sum(start < milestone <= done for milestone in self.milestones)
 
 
@@ -148,9 +148,9 @@ class Curriculum:
     @property
     def switches(self) -> tuple[int, ...]:
         """The first iteration of everything that is not there from the beginning: stages, whole training."""
-        stages = [stage.last + 1 for stage in self.stages[:-1]]
-        whole = [self.warm_start_iter + 1] if self.warm_start_iter else []
-        return tuple(sorted(i for i in (*whole, *stages) if i <= self.total_iter))
+        stages = {stage.last + 1 for stage in self.stages[:-1]}
+        whole = {self.warm_start_iter + 1} if self.warm_start_iter else set()
+        return tuple(sorted(i for i in stages | whole if i <= self.total_iter))
 
 
 def _progressive_stages(block: dict[str, Any], total: int) -> tuple[Stage, ...]:

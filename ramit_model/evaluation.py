@@ -91,7 +91,7 @@ def write_table(path: Path, results: list[ImageResult]) -> str:
     rows += [[result.name, *(f"{value:.6f}" for value in result.metrics.values())] for result in results]
     rows.append(["average", *(f"{value:.6f}" for value in averages(results).values())])
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows(rows)
     return "\n".join(f"\t{'  '.join(cells)}" for cells in rows)
 
 

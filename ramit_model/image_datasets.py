@@ -206,12 +206,14 @@ def check_patch(size: tuple[int, ...], gt_patch: int, where: str) -> None:
 
 def one_line(error: Exception) -> str:
     """The first line of what `error` says."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(map(str, error.args)).strip().splitlines()[0] if error.args else type(error).__name__
 
 
 def _recorded_sizes(root: Path) -> dict[str, tuple[int, int]]:
     """Key -> height and width, from the lines `key.png (h,w,c) level` of an LMDB's `meta_info.txt`."""
-    pattern = re.compile(r"([^.\s]+)\.\S* \((\d+),(\d+),\d+\)")
+    pattern = re.compile(r"([^.]+)\.\S* \((\d+),(\d+),\d+\)")
     matches = map(pattern.match, (root / "meta_info.txt").read_text(encoding="utf-8").splitlines())
     return {match[1]: (int(match[2]), int(match[3])) for match in matches if match}
 
@@ -221,8 +223,10 @@ def _size_in_header(path: str) -> tuple[int, int] | None:
         with PIL.Image.open(path) as image:
             width, height = image.size
             # OpenCV turns photographs as their camera says.
+            if image.format != "JPEG" and "exif" in image.info:
+                return None  # to learn more, Pillow would decode it
             turned = image.format == "JPEG" and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
         return None
     return (width, height) if turned else (height, width)
 

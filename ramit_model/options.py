@@ -6,6 +6,7 @@ import inspect
 import math
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -196,6 +197,21 @@ class _WarmStart(_Block):
     trainable: Annotated[list[str], Field(min_length=1)]
 
 
+class _MultiStep(_Block):
+    type: str
+    milestones: list[int]
+    gamma: float = 0.1
+    restarts: list[int] = [0]
+    restart_weights: list[float] = [1]
+
+
+class _CosineAnnealing(_Block):
+    type: str
+    periods: Annotated[list[_Natural], Field(min_length=1)]
+    restart_weights: list[float] = [1]
+    eta_min: float = 0
+
+
 class _Train(_Block):
     total_iter: _Natural
     warmup_iter: int = -1
@@ -263,6 +279,14 @@ class _TestOptions(_Common):
 CHECKED_MODELS = ("RestorationModel", "SRModel")
 OWN_TRAIN_OPTIONS = ("progressive", "warm_start", "amp", "grad_clip", "accumulate", "compile", "channels_last")
 """What of `train` only RestorationModel knows."""
+
+SCHEDULER_FORMS = {
+    "MultiStepLR": _MultiStep,
+    "MultiStepRestartLR": _MultiStep,
+    "CosineAnnealingRestartLR": _CosineAnnealing,
+}
+
+COMPILERS = ("c++", "g++", "clang++", "cl")
 
 CLEAN = "CleanImageDataset"
 DATASET_FORMS: dict[str, tuple[type[_Block], type[_Block]]] = {
@@ -536,13 +560,14 @@ def _check_plan(options: Options, file: str) -> None:
                 f"{file}: a batch of {stage.batch_size} cannot be shared out evenly over {world_size} processes times "
                 f"train.accumulate {train.get('accumulate', 1)}; change one of them"
             )
+    if train.get("compile") and not any(map(shutil.which, COMPILERS)):
+        raise InputError(f"{file}: train.compile: torch.compile needs a C++ compiler and none is found; install g++")
     if train.get("warm_start") and options["path"].get("pretrain_network_g") is None:
         raise InputError(f"{file}: path.pretrain_network_g: is missing; train.warm_start begins with trained weights")
 
 
 def _check_training(train: Options, file: str) -> None:
     import torch
-    from basicsr.models import lr_scheduler
     from basicsr.utils.registry import LOSS_REGISTRY
 
     if not train.get("pixel_opt") and not train.get("perceptual_opt"):
@@ -554,15 +579,8 @@ def _check_training(train: Options, file: str) -> None:
     if train["optim_g"]["type"] != "Adam":
         raise InputError(f"{file}: train.optim_g.type: BasicSR offers Adam only, not {train['optim_g']['type']!r}")
     _check_arguments(torch.optim.Adam, train["optim_g"], f"{file}: train.optim_g", ignore=("type",), given=("params",))
-    schedulers = {
-        "MultiStepLR": lr_scheduler.MultiStepRestartLR,
-        "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
-        "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
-    }
-    scheduler = _find(schedulers, train["scheduler"]["type"], f"{file}: train.scheduler.type")
-    _check_arguments(
-        scheduler, train["scheduler"], f"{file}: train.scheduler", ignore=("type",), given=("optimizer", "last_epoch")
-    )
+    form = _find(SCHEDULER_FORMS, train["scheduler"]["type"], f"{file}: train.scheduler.type")
+    _check_form(form, train["scheduler"], f"{file}: train.scheduler.")
 
 
 def _check_dataset(dataset: Options, phase: str, options: Options, file: str, is_train: bool) -> None:

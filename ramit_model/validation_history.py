@@ -33,11 +33,11 @@ class ValidationHistory:
         """Take over what the file holds up to the iteration `last`; what came later will be measured again."""
         if not self.path.is_file():
             return
-        with self.path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file))[1:]
         try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                lines = list(csv.reader(file))[1:]
             rows = [Measurement(int(line[0]), line[1], line[2], float(line[3])) for line in lines]
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, csv.Error):
             raise InputError(f"{self.path}: is no table of measurements; mend or remove it") from None
         self.rows = [row for row in rows if row.iteration <= last]
 

@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 import yaml
 from helpers import photograph
+from hypothesis import settings
 
 from datasets_prep.image_folder import write_pairs
+
+# A machine that is busy with a training is slow at times: that is no failure.
+settings.register_profile("patient", settings(deadline=None))
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -177,6 +177,15 @@ def test_plans_that_contradict_themselves(mistake: str, pairs: Path, write_optio
         assert part in message
 
 
+def test_compiling_needs_a_compiler(
+    pairs: Path, write_options: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_options(change(training_options(pairs), "train.compile", True))
+    monkeypatch.setenv("PATH", str(path.parent))
+    with pytest.raises(InputError, match=r"train\.compile: .* none is found"):
+        load_options(path, is_train=True)
+
+
 def test_a_batch_is_shared_out_over_the_processes(
     pairs: Path, write_options: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

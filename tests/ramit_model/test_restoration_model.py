@@ -13,6 +13,7 @@ from basicsr.metrics import calculate_psnr
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import tensor2img
 from helpers import TINY, testing_options, training_options
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ramit_model.errors import InputError
 from ramit_model.image_datasets import PairedRestorationDataset, SingleRestorationDataset
@@ -196,6 +197,25 @@ def test_channels_last_changes_the_layout_only(pairs: Path, tmp_path: Path) -> N
     assert results[1] == pytest.approx(results[0], rel=1e-4)
 
 
+def test_a_compiled_network(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It trains as the plain one does and keeps its names; other sizes in validation are not compiled."""
+    compile_module, sizes = torch.nn.Module.compile, []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        sizes.append(next(tuple(x.shape) for x in inputs if x.ndim == 4 and x.shape[:2] == (4, 3)))
+        return graph
+
+    # The real compiler takes minutes.
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda net: compile_module(net, backend=backend, dynamic=False))
+    plain, compiled = (training_model(pairs, tmp_path, compile=flag) for flag in (False, True))
+    for trainer in (plain, compiled):
+        train(trainer, range(1, 3))
+        trainer.feed_data({"lq": torch.rand(1, 3, 9, 7)})
+        trainer.test()
+    assert sizes == [(4, 3, 16, 16)]
+    torch.testing.assert_close(parameters(compiled), parameters(plain))
+
+
 def test_averaged_weights(pairs: Path, tmp_path: Path) -> None:
     trainer = training_model(pairs, tmp_path, ema_decay=0.75)
     expected = parameters(trainer)
@@ -219,6 +239,29 @@ def test_losses_are_averaged_between_lines(trainer: RestorationModel) -> None:
     assert trainer.get_current_log() == {"l_pix": pytest.approx(sum(values) / 3, rel=1e-5)}
     train(trainer, range(4, 5))
     assert trainer.get_current_log()["l_pix"] != pytest.approx(sum(values) / 3, rel=1e-5)
+
+
+class ScalarReads(TorchDispatchMode):
+    """Counts how often a number is read out of a tensor, for which a GPU would be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += operator is torch.ops.aten._local_scalar_dense.default
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("train_options", [{}, {"ema_decay": 0.9, "accumulate": 2, "grad_clip": 1.0}], ids=str)
+def test_nothing_is_read_before_it_is_logged(pairs: Path, tmp_path: Path, train_options: dict[str, Any]) -> None:
+    trainer = training_model(pairs, tmp_path, **train_options)
+    trainer.optimizer_g.step = lambda: None  # torch's own; on a CPU it reads its step counts
+    with ScalarReads() as reads:
+        train(trainer, range(1, 4))
+        assert reads.count == 0
+        trainer.get_current_log()
+        assert reads.count > 0
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
