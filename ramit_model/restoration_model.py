@@ -332,8 +332,8 @@ class RestorationModel(SRModel):
         was_training = net.training
         net.eval()
         height, width = (size * self.opt["scale"] for size in self.lq.shape[-2:])
-        # BasicSR's SwinIR calls its unit window_size.
-        unit = getattr(net, "size_unit", getattr(net, "window_size", 1))
+        # BasicSR's SwinIR works on whole windows only, and does not say so itself.
+        unit = getattr(net, "size_unit", self.opt["network_g"].get("window_size", 1))
         with torch.no_grad():
             # Not what torch.compile made: images come in many sizes, and each would be compiled anew.
             output = net.forward(pad_symmetric(self.lq, unit))

@@ -99,6 +99,19 @@ def test_a_network_without_size_unit_is_not_padded(pairs: Path, tmp_path: Path) 
         torch.testing.assert_close(trainer.output, trainer.net_g(x))
 
 
+def test_swinir_is_padded_to_whole_windows(pairs: Path, tmp_path: Path) -> None:
+    options = training_options(pairs)
+    windows = {"img_size": 16, "window_size": 8, "depths": [2], "embed_dim": 8, "num_heads": [2], "mlp_ratio": 2}
+    options["network_g"] = {"type": "SwinIR", "upscale": 2, **windows, "upsampler": "pixelshuffledirect"}
+    trainer = model(options, tmp_path, is_train=True)
+    x = torch.rand(1, 3, 9, 7)
+    trainer.feed_data({"lq": x})
+    trainer.test()
+    with torch.no_grad():
+        whole = trainer.net_g.eval()(pad_symmetric(x, 8))
+    torch.testing.assert_close(trainer.output, whole[..., :18, :14])
+
+
 @pytest.mark.parametrize("ema_decay", [0, 0.9])
 @pytest.mark.parametrize("bare", [True, False])
 def test_loads_published_and_basicsr_files(pairs: Path, tmp_path: Path, bare: bool, ema_decay: float) -> None:
