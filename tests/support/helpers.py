@@ -122,11 +122,12 @@ def testing_options(pairs: Path, weights: str | None = None, **changes: Any) -> 
 def run_basicsr(
     *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the `basicsr` command in a fresh process with two threads."""
+    """Run the `basicsr` command in a fresh process with two threads, or in several processes with one each."""
+    threads = "1" if "--nproc" in arguments else "2"  # more threads than cores would wait for each other
     return subprocess.run(
         [sys.executable, "-m", "ramit_model", *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "2", **(env or {})},
+        env={**os.environ, "OMP_NUM_THREADS": threads, **(env or {})},
         capture_output=True,
         text=True,
         timeout=300,
