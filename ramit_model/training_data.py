@@ -109,7 +109,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
             )
         return created
     curriculum = Curriculum.from_options(opt, opt["world_size"])
-    largest = max(stage.patch_size for stage in curriculum.stages)
+    largest = max(curriculum.stage(first).patch_size for first in (1, *curriculum.switches))
     dataset = build_dataset({**dataset_opt, "gt_size": largest * opt["scale"]})
     dataset.check_images(largest)
     opt["train_images"] = len(dataset)

@@ -241,6 +241,9 @@ def test_images_are_checked_against_the_largest_patch(pairs: Path, log: tuple[lo
     options["train"]["progressive"]["patch_sizes"] = [8, 21]
     with pytest.raises(InputError, match=r"data set pairs: .*HR\.lmdb, entry p8: 40x64 is smaller than the GT patch"):
         create_train_val_dataloader(options, log[0])
+    # A run that ends before it takes them.
+    options["train"]["total_iter"] = options["train"]["progressive"]["iters"][0]
+    create_train_val_dataloader(options, log[0])
 
 
 def test_several_validation_sets_in_order(pairs: Path, log: tuple[logging.Logger, list[str]]) -> None:
