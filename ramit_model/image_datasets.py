@@ -52,6 +52,10 @@ class ImageReader:
         try:
             content = self._client().get(path, kind)
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        except FileNotFoundError:
+            raise InputError(
+                f"data set {self.name}: {self.where(path, kind)}: no such file; correct the list"
+            ) from None
         except (OSError, TypeError, cv2.error):
             image = None
         if image is None:

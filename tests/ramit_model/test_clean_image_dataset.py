@@ -229,7 +229,10 @@ def test_a_bad_image_is_named(
     with pytest.raises(InputError) as caught:
         dataset[1]
     message = str(caught.value)
-    assert message == f"data set mine: {where}: no image that can be decoded; replace or remove it (and its pair)"
+    what = "no image that can be decoded; replace or remove it (and its pair)"
+    if (source, kind) == ("folder", "gone"):
+        what = "no such file; correct the list"
+    assert message == f"data set mine: {where}: {what}"
     dataset[0]
     dataset[2]
 
@@ -303,6 +306,12 @@ def test_missing_folder(tmp_path: Path, source: str) -> None:
     assert "No such file or directory" in message
     assert str(tmp_path / SOURCES[source]["dataroot_gt"]) in message
     assert "\n" not in message
+
+
+def test_a_list_of_what_is_not_there(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("nobody.png\n")
+    with pytest.raises(InputError, match=r"nobody\.png: no such file; correct the list"):
+        clean(root, "list", meta_info_file=str(tmp_path / "names.txt"))[0]
 
 
 def test_missing_list(root: Path) -> None:

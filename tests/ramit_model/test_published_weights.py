@@ -15,11 +15,17 @@ def measured(recipe: str, overrides: list[str], root: Path) -> Path:
     return root / "results" / recipe.removesuffix(".yml")
 
 
-def check(table: Path, record: str) -> None:
-    """Every image of a CSV, and the average, against the recorded metrics of the published code."""
+def check(table: Path, record: str, images: set[str] | None = None) -> None:
+    """Every image of a CSV, and the average, against the recorded metrics of the published code.
+
+    With `images`, only these were tested, and there is no average to compare with.
+    """
     with table.open() as file:
         values = {row["image"]: row for row in csv.DictReader(file)}
     expected = recorded("published_metrics")[record]
+    if images:
+        del values["average"]
+        expected = {image: expected[image] for image in images}
     assert values.keys() == expected.keys()
     for image, metrics in expected.items():
         assert float(values[image]["psnr"]) == pytest.approx(metrics["psnr"], abs=1e-3), image
@@ -55,11 +61,14 @@ def test_low_light(assets: Path, tmp_path: Path) -> None:
 
 def test_colour_denoising(assets: Path, tmp_path: Path) -> None:
     """One option gives three noise levels; the noise is that of the published tests, number by number."""
+    names = tmp_path / "names.txt"  # two of six: each is restored three times
+    names.write_text("".join(f"{next((assets / 'images/McMaster6').glob(f'{i}.*')).name}\n" for i in (1, 13)))
     overrides = [
         *(f"datasets:test_{i}=none" for i in (1, 2, 4)),
+        f"datasets:test_3:meta_info_file={names}",
         f"datasets:test_3:dataroot_gt={assets / 'images/McMaster6'}",
         f"path:pretrain_network_g={assets / 'weights/RAMiT-1_CDN.pth'}",
     ]
     results = measured("test_RAMiT-1_CDN.yml", overrides, tmp_path)
     for sigma in (15, 25, 50):
-        check(results / f"McMaster_sigma{sigma}.csv", f"RAMiT-1_CDN McMaster6 sigma{sigma}")
+        check(results / f"McMaster_sigma{sigma}.csv", f"RAMiT-1_CDN McMaster6 sigma{sigma}", images={"1", "13"})
