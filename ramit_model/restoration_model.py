@@ -320,7 +320,7 @@ class RestorationModel(SRModel):
                 self._initialize_best_metric_results(row.dataset)
                 self._update_best_metric_result(row.dataset, row.metric, row.value, row.iteration)
         if self.opt["rank"] == 0:
-            for key in ("models", "training_states"):
+            for key in ("experiments_root", "models", "training_states"):
                 remove_leftovers(Path(self.opt["path"][key]))
 
     # Validation and test ----------------------------------------------------------------------------------------------
