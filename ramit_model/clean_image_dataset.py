@@ -51,7 +51,7 @@ class CleanImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
         if self.opt["phase"] == "train":
             draw = as_draw(item, self.opt.get("gt_size", 0))
             rng = draw.generator()
-            check_patch(image.shape[:2], draw.patch_size, self._where(path))
+            check_patch(image.shape[:2], draw.patch_size, self.reader.where(path, "gt"))
             hflip, rot = self.opt["use_hflip"], self.opt["use_rot"]
             image, _ = random_patch(image, image, draw, rng, hflip=hflip, rot=rot)
             gt = self._clean(image)
@@ -66,9 +66,6 @@ class CleanImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
     def _clean(self, image: Any) -> Tensor:
         return to_tensor(to_gray(image) if self.opt.get("color") == "gray" else image)
 
-    def _where(self, path: str) -> str:
-        return f"data set {self.opt['name']}: {self.reader.where(path, 'gt')}"
-
     def check_images(self, patch_size: int) -> None:
         """Make sure, before a training begins, that every image holds a patch.
 
@@ -80,7 +77,7 @@ class CleanImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
         """
         for path, size in zip(self.paths, self.reader.sizes(self.paths, "gt"), strict=True):
             if size:
-                check_patch(size, patch_size, self._where(path))
+                check_patch(size, patch_size, self.reader.where(path, "gt"))
 
 
 def _find_paths(opt: dict[str, Any]) -> list[str]:

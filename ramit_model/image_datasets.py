@@ -40,8 +40,9 @@ class ImageReader:
         self.client: Any = None  # opened where it is used: LMDBs cannot travel to workers
 
     def where(self, path: str, kind: str) -> str:
-        """What to call an image: its file, or LMDB and key."""
-        return f"{self.roots[kind]}, entry {path}" if self.type == "lmdb" else path
+        """What to call an image: the data set, then its file, or LMDB and key."""
+        place = f"{self.roots[kind]}, entry {path}" if self.type == "lmdb" else path
+        return f"data set {self.name}: {place}"
 
     def read(self, path: str, kind: str) -> Image:
         """The image, (H, W, 3) BGR, 8-bit (decoded by OpenCV as BasicSR does).
@@ -53,14 +54,12 @@ class ImageReader:
             content = self._client().get(path, kind)
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         except FileNotFoundError:
-            raise InputError(
-                f"data set {self.name}: {self.where(path, kind)}: no such file; correct the list"
-            ) from None
+            raise InputError(f"{self.where(path, kind)}: no such file; correct the list") from None
         except (OSError, TypeError, cv2.error):
             image = None
         if image is None:
             message = "no image that can be decoded; replace or remove it (and its pair)"
-            raise InputError(f"data set {self.name}: {self.where(path, kind)}: {message}")
+            raise InputError(f"{self.where(path, kind)}: {message}")
         return image
 
     def _client(self) -> Any:
@@ -137,7 +136,7 @@ class PairedRestorationDataset(PairedImageDataset):
         return tensor
 
     def _where(self, paths: dict[str, str]) -> str:
-        return f"data set {self.opt['name']}: {self.reader.where(paths['gt_path'], 'gt')}"
+        return self.reader.where(paths["gt_path"], "gt")
 
     def _check_sizes(self, paths: dict[str, str], lq_size: tuple[int, ...], gt_size: tuple[int, ...]) -> None:
         """GT is LQ times the scale; in tests, up to `scale - 1` further rows and columns of GT are cut off."""
