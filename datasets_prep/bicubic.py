@@ -7,16 +7,19 @@ from numpy.typing import NDArray
 
 Image = NDArray[Any]
 
+ROWS = 8
+"""Output rows computed at a time: what they need fits in a core's cache, and memory does not grow with the height."""
+
 
 def crop_to_multiple(image: Image, multiple: int) -> Image:
     """Cut rows and columns off at the bottom and the right until both sizes are multiples.
 
     Args:
-        image: (H, W) or (H, W, C), at least `multiple` pixels high and wide.
+        image: (H, W) or (H, W, C).
         multiple: In pixels.
 
     Returns:
-        A view, (H - H % multiple, W - W % multiple[, C]).
+        A view, (H - H % multiple, W - W % multiple[, C]); empty where the image is smaller than `multiple`.
     """
     height, width = image.shape[:2]
     return image[: height - height % multiple, : width - width % multiple]
@@ -35,34 +38,64 @@ def downscale(image: Image, scale: int) -> Image:
         (H / scale, W / scale[, C]), same dtype.
 
     Raises:
-        ValueError: A size is no multiple of `scale`.
+        ValueError: A size is 0 or no multiple of `scale`.
     """
     height, width = image.shape[:2]
     if height % scale or width % scale:
         raise ValueError(f"size {height}x{width} is no multiple of {scale}; crop it first")
+    if not height or not width:
+        raise ValueError(f"size {height}x{width} has no pixels; an image must be at least {scale}x{scale}")
     if scale == 1:
         return image.copy()
-    for axis in (0, 1):
-        image = _shrink_axis(image, scale, axis)
-    return image
-
-
-def _shrink_axis(image: Image, scale: int, axis: int) -> Image:
-    """One pass of `downscale`. With a whole-number scale, every output pixel has the same weights."""
     weights = _kernel(scale)
-    size = image.shape[axis] // scale
+    if image.dtype == np.uint8 and scale in (2, 3, 4):
+        # float32 is faster and rounds to the same integers. Scales 2 and 4: the weights are multiples of 1/4096 and all
+        # sums are below 512, which takes 21 of the 24 bits. Scale 3: the weights are multiples of 1/81, so that a sum
+        # is at least 1/162 away from a half, and the error of 11 products and sums below 512 is less than 1/1000.
+        weights = weights.astype(np.float32)
+    rows, columns = _phases(height, scale), _phases(width, scale)
+    small = np.empty((height // scale, width // scale, *image.shape[2:]), image.dtype)
+    for top in range(0, len(small), ROWS):
+        block = _shrink(image[rows[:, top : top + ROWS + 3]][np.newaxis], weights)[0]
+        # All indices are valid; with mode="raise" numpy would be slower.
+        small[top : top + ROWS] = _shrink(block.take(columns, axis=1, mode="clip"), weights)
+    return small
+
+
+def _phases(length: int, scale: int) -> NDArray[np.intp]:
+    """Which input pixels the kernel meets along an axis, mirrored at the borders.
+
+    Returns:
+        (scale, length / scale + 3): tap `t` of output pixel `i` lies at [t % scale, t // scale + i], so that the pixels
+        that meet one weight are neighbours.
+    """
     # The kernel lies symmetrically over the `scale` input pixels of an output pixel.
-    before = (len(weights) - scale) // 2
-    padding = [(0, 0)] * image.ndim
-    padding[axis] = (before, before)
-    padded = np.moveaxis(np.pad(image, padding, mode="symmetric"), axis, 0)
-    total = np.zeros((size, *padded.shape[1:]))
+    before = 3 * scale // 2
+    indices = np.arange(-before, length + 3 * scale - before) % (2 * length)
+    return np.minimum(indices, 2 * length - 1 - indices).reshape(-1, scale).T
+
+
+def _shrink(phases: Image, weights: NDArray[np.floating[Any]]) -> Image:
+    """One pass of `downscale`. With a whole-number scale, every output pixel has the same weights.
+
+    Args:
+        phases: (N, scale, size + 3, ...), pixels in the order of `_phases`.
+        weights: (taps,); their dtype is the one to calculate in.
+
+    Returns:
+        (N, size, ...), dtype of `phases`.
+    """
+    scale, size = phases.shape[1], phases.shape[2] - 3
+    values = phases.astype(weights.dtype)
+    total = np.zeros_like(values[:, 0, :size])
+    product = np.empty_like(total)
     for tap, weight in enumerate(weights):
-        total += weight * padded[tap : tap + (size - 1) * scale + 1 : scale]
-    total = np.moveaxis(total, 0, axis)
-    if np.issubdtype(image.dtype, np.integer):
-        total = np.clip(np.floor(total + 0.5), 0, np.iinfo(image.dtype).max)
-    return total.astype(image.dtype)
+        first = tap // scale
+        total += np.multiply(values[:, tap % scale, first : first + size], weight, out=product)
+    if np.issubdtype(phases.dtype, np.integer):
+        total += 0.5
+        np.clip(total, 0, np.iinfo(phases.dtype).max, out=total)  # astype then cuts the fraction off
+    return total.astype(phases.dtype)
 
 
 def _kernel(scale: int) -> NDArray[np.float64]:
