@@ -21,11 +21,13 @@ class TrainingData:
         folder: Below `datasets`.
         words: What they are.
         patches: Random patches that make an epoch.
+        sub_images: Large images are cut into sub-images.
     """
 
     folder: str
     words: str
     patches: int
+    sub_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,11 @@ class Task:
 
 
 # fmt: off
-DIV2K = TrainingData("DIV2K",      "DIV2K",                           patches=80 * 800)
-DFBW  = TrainingData("DFBW",       "DIV2K, Flickr2K, BSD500 and WED", patches=3 * (800 + 2650 + 400 + 4744))
-LOL   = TrainingData("LOL_VE-LOL", "LOL and VE-LOL",                  patches=25_000)
-RAIN  = TrainingData("Rain13K",    "Rain13K",                         patches=25_000)
+#                     folder        words                             patches an epoch
+DIV2K = TrainingData("DIV2K",      "DIV2K",                           80 * 800, sub_images=True)
+DFBW  = TrainingData("DFBW",       "DIV2K, Flickr2K, BSD500 and WED", 3 * (800 + 2650 + 400 + 4744), sub_images=True)
+LOL   = TrainingData("LOL_VE-LOL", "LOL and VE-LOL",                  25_000)
+RAIN  = TrainingData("Rain13K",    "Rain13K",                         25_000)
 
 #                      epochs           patches        batches
 SCRATCH     = Schedule((500,),          (64,),         (64,),        halved=(200, 300, 400, 425, 450, 475), warmup=20)
@@ -313,6 +316,8 @@ def training_set(recipe: Recipe) -> str:
         gt, lq = f"{folder}/{folder}_train_HR_sub.lmdb", f"{folder}/{folder}_train_LR_bicubic_X{recipe.scale}_sub.lmdb"
     if recipe.task.clean:
         more += "sigma: [0, 50]  # noise level of each patch, uniform, in 8-bit grey levels\n"
+    if recipe.data.sub_images:
+        more += "sub_images: true  # NAME_s001, NAME_s002, ... are one image; all images are drawn equally often\n"
     return data_set("train", folder, gt, lq, more) + loading(patches(recipe), workers=6) + "  pin_memory: true\n"
 
 

@@ -45,6 +45,11 @@ class CleanImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def gt_paths(self) -> list[str]:
+        """Key or file of each image."""
+        return self.paths
+
     def __getitem__(self, item: int | Draw) -> dict[str, Any]:
         path = self.paths[item.image if isinstance(item, Draw) else item]
         image = self.reader.read(path, "gt")

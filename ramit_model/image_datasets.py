@@ -10,7 +10,6 @@ import ramit_arch  # noqa: F401  mends BasicSR for the imports below
 
 import cv2
 import numpy as np
-import PIL.Image
 import torch
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.data.single_image_dataset import SingleImageDataset
@@ -19,10 +18,9 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torchvision.transforms.functional import normalize
 
+from datasets_prep.image_files import size_in_header
 from ramit_model.errors import InputError
 from ramit_model.patches import Draw, Image, as_draw, random_patch
-
-EXIF_ORIENTATION = 0x0112
 
 
 class ImageReader:
@@ -82,7 +80,7 @@ class ImageReader:
             sizes = _recorded_sizes(Path(self.roots[kind]))
             yield from (sizes.get(path) for path in paths)
         else:
-            yield from map(_size_in_header, paths)
+            yield from map(size_in_header, paths)
 
 
 @DATASET_REGISTRY.register()
@@ -124,6 +122,11 @@ class PairedRestorationDataset(PairedImageDataset):
         else:
             gt = gt[: lq.shape[0] * self.opt["scale"], : lq.shape[1] * self.opt["scale"]]
         return {"lq": self._tensor(lq), "gt": self._tensor(gt), **paths}
+
+    @property
+    def gt_paths(self) -> list[str]:
+        """Key or file of each GT image."""
+        return [pair["gt_path"] for pair in self.paths]
 
     def _tensor(self, image: Image) -> Tensor:
         if self.opt.get("color") == "y":
@@ -219,19 +222,6 @@ def _recorded_sizes(root: Path) -> dict[str, tuple[int, int]]:
     pattern = re.compile(r"([^.]+)\.\S* \((\d+),(\d+),\d+\)")
     matches = map(pattern.match, (root / "meta_info.txt").read_text(encoding="utf-8").splitlines())
     return {match[1]: (int(match[2]), int(match[3])) for match in matches if match}
-
-
-def _size_in_header(path: str) -> tuple[int, int] | None:
-    try:
-        with PIL.Image.open(path) as image:
-            width, height = image.size
-            # OpenCV turns photographs as their camera says.
-            if image.format != "JPEG" and "exif" in image.info:
-                return None  # to learn more, Pillow would decode it
-            turned = image.format == "JPEG" and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
-        return None
-    return (width, height) if turned else (height, width)
 
 
 def _partnerless(opt: dict[str, Any]) -> str | None:

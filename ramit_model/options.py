@@ -162,6 +162,7 @@ class _PairedDataset(_SingleDataset):
 class _PairedTrainDataset(_PairedDataset):
     use_hflip: bool
     use_rot: bool
+    sub_images: bool = False
     num_worker_per_gpu: Annotated[int, Field(ge=0)]
 
 
@@ -175,6 +176,7 @@ class _CleanTrainDataset(_CleanDataset):
     sigma: Annotated[list[_Sigma], Field(min_length=2, max_length=2)]  # type: ignore[assignment]
     use_hflip: bool
     use_rot: bool
+    sub_images: bool = False
     num_worker_per_gpu: Annotated[int, Field(ge=0)]
 
 
@@ -620,8 +622,9 @@ def _check_train_dataset(dataset: Options, options: Options, where: str) -> None
             raise InputError(f"{where}.{key}: train.progressive sets it for each stage; remove one of the two")
         if not progressive and dataset.get(key) is None:
             raise InputError(f"{where}.{key}: is missing; add it")
-    if progressive and dataset["type"] not in DRAWN:
-        raise InputError(f"{where}.type: {dataset['type']} knows no train.progressive; use {' or '.join(DRAWN)}")
+    for key, wanted in (("train.progressive", progressive), ("sub_images", dataset.get("sub_images"))):
+        if wanted and dataset["type"] not in DRAWN:
+            raise InputError(f"{where}.type: {dataset['type']} knows no {key}; use {' or '.join(DRAWN)}")
     if not progressive and dataset["gt_size"] % options["scale"]:
         raise InputError(f"{where}.gt_size: {dataset['gt_size']} is no multiple of scale {options['scale']}")
     if dataset["type"] == CLEAN and dataset["sigma"][0] > dataset["sigma"][1]:

@@ -1,6 +1,8 @@
 """Random training patches: which one, cut out of how large an image, flipped and turned how."""
 
 import random
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +14,15 @@ DRAWN = ("PairedRestorationDataset", "CleanImageDataset")
 """Data sets whose training patches are taken by `Draw`; others get BasicSR's own loader."""
 
 
+SUB_IMAGE = re.compile(r"(?P<image>.+)_s[0-9]{3,}(\.\w+)?")
+"""Key or file of a sub-image, as BasicSR's `extract_subimages` names them."""
+
+
 class Draw(NamedTuple):
     """One training patch to take. Everything random about it comes from its seed, whichever worker takes it."""
 
     image: int
-    """Which image of the data set."""
+    """Which entry of the data set: an image, or a sub-image of one."""
     patch_size: int
     """Side of the LQ patch, pixels."""
     seed: int
@@ -29,6 +35,23 @@ class Draw(NamedTuple):
 def as_draw(item: int | Draw, patch_size: int) -> Draw:
     """The draw itself; for a bare index, one with a seed from Python's global generator."""
     return item if isinstance(item, Draw) else Draw(item, patch_size, random.getrandbits(48))
+
+
+def group_sub_images(paths: Iterable[str]) -> list[list[int]]:
+    """Find the sub-images of each image.
+
+    Args:
+        paths: Keys or files of a data set's entries. NAME_s001, NAME_s002, ... are sub-images of one image; any other
+            entry is an image by itself.
+
+    Returns:
+        For each image, in the order of their first entries, the places of its entries in `paths`.
+    """
+    images: dict[str | int, list[int]] = {}
+    for place, path in enumerate(paths):
+        match = SUB_IMAGE.fullmatch(path)
+        images.setdefault(match["image"] if match else place, []).append(place)
+    return list(images.values())
 
 
 def random_patch(

@@ -1,7 +1,8 @@
 """Feeds a training: which patch every iteration takes is a pure function of the seed and the iteration."""
 
 import math
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from logging import Logger
 from typing import Any
@@ -16,20 +17,25 @@ from torch.utils.data import DataLoader, Sampler
 
 from ramit_model.curriculum import Curriculum
 from ramit_model.errors import InputError
-from ramit_model.patches import DRAWN, Draw
+from ramit_model.patches import DRAWN, Draw, group_sub_images
 
 basicsr_create_train_val_dataloader = basicsr.train.create_train_val_dataloader
+
+
+SUB_IMAGE_SEEDS = 1 << 96
+"""Above the seeds of all patches, so that which sub-image is taken says nothing about the place of the patch in it."""
 
 
 class DrawSampler(Sampler[list[Draw]]):
     """The batches of one process, from the iteration after `start` to the last.
 
-    Every image is taken once before any is taken again, in an order that is shuffled anew each time. Which patch has
-    which place in a batch does not depend on the number of processes: together they take what a single one would.
+    Every image is taken once before any is taken again, in an order that is shuffled anew each time; of an image that
+    lies in sub-images, each is as likely as the others. Which patch has which place in a batch does not depend on the
+    number of processes: together they take what a single one would.
 
     Args:
         curriculum: Says patch and batch size of every iteration.
-        images: Number of images in the data set.
+        images: Number of images in the data set; where they lie in sub-images, the entries of each image.
         seed: `manual_seed` of the options.
         rank: Of this process.
         world_size: Number of processes.
@@ -37,9 +43,18 @@ class DrawSampler(Sampler[list[Draw]]):
     """
 
     def __init__(
-        self, curriculum: Curriculum, images: int, *, seed: int, rank: int = 0, world_size: int = 1, start: int = 0
+        self,
+        curriculum: Curriculum,
+        images: int | Sequence[Sequence[int]],
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
     ) -> None:
-        self.curriculum, self.images, self.seed, self.start = curriculum, images, seed, start
+        self.sub_images = None if isinstance(images, int) else images
+        self.images = images if isinstance(images, int) else len(images)
+        self.curriculum, self.seed, self.start = curriculum, seed, start
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
@@ -59,8 +74,10 @@ class DrawSampler(Sampler[list[Draw]]):
 
     def _draw(self, position: int, patch_size: int) -> Draw:
         epoch, place = divmod(position, self.images)
-        index = _shuffled(self.images, self.seed, epoch)[place]
-        return Draw(index, patch_size, (self.seed << 48) + position)
+        index, seed = _shuffled(self.images, self.seed, epoch)[place], (self.seed << 48) + position
+        if self.sub_images is not None:
+            index = random.Random(SUB_IMAGE_SEEDS + seed).choice(self.sub_images[index])  # noqa: S311  no secrets here
+        return Draw(index, patch_size, seed)
 
     def set_epoch(self, epoch: int) -> None:
         """BasicSR's loop calls this; the iteration alone decides here."""
@@ -90,7 +107,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
     """Stands in for BasicSR's function of this name.
 
     Args:
-        opt: Options after BasicSR's parser; `train_images` is set, the size of the training set.
+        opt: Options after BasicSR's parser; `train_images` is set, the number of images in the training set.
         logger: BasicSR's.
 
     Returns:
@@ -108,23 +125,13 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
                 f"{dataset_opt['batch_size_per_gpu']}; raise dataset_enlarge_ratio, or take smaller batches"
             )
         return created
-    curriculum = Curriculum.from_options(opt, opt["world_size"])
-    largest = max(curriculum.stage(first).patch_size for first in (1, *curriculum.switches))
-    dataset = build_dataset({**dataset_opt, "gt_size": largest * opt["scale"]})
-    dataset.check_images(largest)
-    opt["train_images"] = len(dataset)
-    sampler = DrawSampler(
-        curriculum,
-        len(dataset),
-        seed=opt["manual_seed"],
-        rank=opt["rank"],
-        world_size=opt["world_size"],
-        start=opt.get("resume_iter", 0),
-    )
-    epochs = math.ceil(curriculum.patches_before(curriculum.total_iter + 1) / len(dataset))
+    dataset, sampler = training_set(opt)
+    curriculum, opt["train_images"] = sampler.curriculum, sampler.images
+    epochs = math.ceil(curriculum.patches_before(curriculum.total_iter + 1) / sampler.images)
+    sub_images = f" ({len(dataset)} sub-images)" if dataset_opt.get("sub_images") else ""
     logger.info(
-        f"Training on {len(dataset)} images of {dataset_opt['name']}, {curriculum.total_iter} iterations, "
-        f"{epochs} patches an image.{_describe(curriculum)}"
+        f"Training on {sampler.images} images{sub_images} of {dataset_opt['name']}, {curriculum.total_iter} "
+        f"iterations, {epochs} patches an image.{_describe(curriculum)}"
     )
     loaders = [
         build_dataloader(build_dataset(block), block, dist=opt["dist"], seed=opt["manual_seed"])
@@ -133,6 +140,32 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
     ]
     # To BasicSR's loop the whole run is one epoch: workers are started once and never pause.
     return _WholeRun(_train_loader(dataset, dataset_opt, sampler)), sampler, loaders, 0, curriculum.total_iter
+
+
+def training_set(opt: dict[str, Any]) -> tuple[Any, DrawSampler]:
+    """Build the training set, one of `DRAWN`.
+
+    Args:
+        opt: Options after BasicSR's parser.
+
+    Returns:
+        The data set, and the batches that this process takes of it.
+
+    Raises:
+        InputError: There is no image, or one is smaller than the largest patch.
+    """
+    curriculum = Curriculum.from_options(opt, opt["world_size"])
+    largest = max(curriculum.stage(first).patch_size for first in (1, *curriculum.switches))
+    dataset = build_dataset({**opt["datasets"]["train"], "gt_size": largest * opt["scale"]})
+    dataset.check_images(largest)
+    return dataset, DrawSampler(
+        curriculum,
+        group_sub_images(dataset.gt_paths) if dataset.opt.get("sub_images") else len(dataset),
+        seed=opt["manual_seed"],
+        rank=opt["rank"],
+        world_size=opt["world_size"],
+        start=opt.get("resume_iter", 0),
+    )
 
 
 def _train_loader(dataset: Any, opt: dict[str, Any], sampler: DrawSampler) -> DataLoader[Any]:

@@ -236,6 +236,7 @@ def test_training_data(name: str) -> None:
     }
     wanted |= {"dataroot_lq": f"datasets/{lq}"} if lq else {"sigma": [0, 50]}
     wanted |= {"color": "gray"} if task == "GDN" else {}
+    wanted |= {} if task in ("LLE", "DR") else {"sub_images": True}
     wanted |= {"gt_size": 64 * int(task[1:]), "batch_size_per_gpu": 32} if task.startswith("x") else {}
     assert train == wanted
 

@@ -32,6 +32,9 @@ def change(options: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 def test_good_options_pass_unchanged(pairs: Path, write_options: Callable[..., Path]) -> None:
     options = training_options(pairs)
     assert load_options(write_options(options), is_train=True) == options
+    for kind in (options, clean(options, pairs)):
+        cut = change(kind, "datasets.train.sub_images", True)
+        assert load_options(write_options(cut), is_train=True)["datasets"]["train"] == cut["datasets"]["train"]
     options = testing_options(pairs)
     assert load_options(write_options(options), is_train=False) == options
 
@@ -77,6 +80,8 @@ TRAINING_MISTAKES = {
     "no training set": ("datasets.train", ..., ["datasets.train"]),
     "patch and scale": ("datasets.train.gt_size", 33, ["datasets.train.gt_size", "multiple of scale"]),
     "missing patch size": ("datasets.train.gt_size", ..., ["datasets.train.gt_size", "missing"]),
+    "sub-images as a number": ("datasets.train.sub_images", 12, ["datasets.train.sub_images", "boolean", "12"]),
+    "sub-images in validation": ("datasets.val.sub_images", True, ["datasets.val.sub_images", "no such option"]),
     "persistent workers of none": ("datasets.train.persistent_workers", True, ["num_worker_per_gpu"]),
     "missing meta file": ("datasets.train.meta_info_file", "no.txt", ["meta_info_file", "no such file"]),
     "missing weights": ("path.pretrain_network_g", "no.pth", ["path.pretrain_network_g", "no such file"]),
@@ -219,6 +224,18 @@ CLEAN_MISTAKES = {
     "gray into a colour network": ("network_g", {**TINY, "scale": 1, "task": "CDN"}, ["color", "takes 3"]),
     "LQ images too": ("datasets.train.dataroot_lq", "x", ["datasets.train.dataroot_lq", "no such option"]),
 }
+
+
+def test_basicsrs_own_data_sets_know_no_sub_images(pairs: Path, write_options: Callable[..., Path]) -> None:
+    options = change(training_options(pairs), "datasets.train.type", "PairedImageDataset")
+    load_options(write_options(change(options, "datasets.train.sub_images", False)), is_train=True)
+    path = write_options(change(options, "datasets.train.sub_images", True))
+    with pytest.raises(InputError) as caught:
+        load_options(path, is_train=True)
+    assert str(caught.value) == (
+        f"{path}: datasets.train.type: PairedImageDataset knows no sub_images; "
+        "use PairedRestorationDataset or CleanImageDataset"
+    )
 
 
 @pytest.mark.parametrize("mistake", CLEAN_MISTAKES)

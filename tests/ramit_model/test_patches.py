@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramit_model.patches import Draw, as_draw, random_patch
+from ramit_model.patches import Draw, as_draw, group_sub_images, random_patch
 
 
 def unlike_pixels(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -153,3 +153,38 @@ def test_a_draw_stays_and_an_index_becomes_one() -> None:
     assert one.seed != other.seed
     random.seed(0)
     assert as_draw(3, 64) == one
+
+
+# Sub-images -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("paths", "groups"),
+    [
+        (["a_s001", "a_s002", "b_s001"], [[0, 1], [2]]),
+        (["a_s001", "b_s001", "a_s002"], [[0, 2], [1]]),
+        (["a", "b", "a"], [[0], [1], [2]]),
+        # Whole images between others, one called like the image of sub-images.
+        (["100007", "0001_s001", "0001", "0001_s002"], [[0], [1, 3], [2]]),
+        # More digits, and fewer than `extract_subimages` writes.
+        (["a_s999", "a_s1000", "a_s01", "a_s02"], [[0, 1], [2], [3]]),
+        (["a_s001_s001", "a_s001_s002", "a_s002_s001"], [[0, 1], [2]]),
+        (["a_s001x", "as001", "_s001", "a_S001"], [[0], [1], [2], [3]]),
+        # Files, in folders of equal names.
+        (["x/a_s001.png", "x/a_s002.png", "y/a_s001.png", "y/a.b_s001.jpg", "y/a.b_s002.jpg"], [[0, 1], [2], [3, 4]]),
+        (["x_s001/a.png", "x_s002/a.png"], [[0], [1]]),
+        ([], []),
+    ],
+)
+def test_sub_images_of_an_image(paths: list[str], groups: list[list[int]]) -> None:
+    assert group_sub_images(paths) == groups
+
+
+@given(st.dictionaries(st.text("ab1_/", min_size=1), st.integers(1, 1200), max_size=4), st.integers())
+def test_sub_images_in_any_order(counts: dict[str, int], seed: int) -> None:
+    entries = [(name, f"{name}_s{i + 1:03d}") for name, count in counts.items() for i in range(count)]
+    random.Random(seed).shuffle(entries)
+    groups = group_sub_images(path for _, path in entries)
+    assert sorted(place for group in groups for place in group) == list(range(len(entries)))
+    assert sorted(len(group) for group in groups) == sorted(counts.values())
+    assert all(len({entries[place][0] for place in group}) == 1 for group in groups)

@@ -2,7 +2,8 @@
 
 import logging
 from collections import Counter
-from itertools import accumulate, chain
+from collections.abc import Sequence
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ import ramit_arch  # noqa: F401  mends BasicSR for the imports below
 
 import pytest
 import torch
-from helpers import training_options
+from helpers import photograph, training_options
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets_prep.lmdb_writer import write_pairs
 from ramit_model.curriculum import Curriculum, MultiStep, Stage
 from ramit_model.errors import InputError
 from ramit_model.patches import Draw
-from ramit_model.training_data import DrawSampler, create_train_val_dataloader
+from ramit_model.training_data import DrawSampler, create_train_val_dataloader, training_set
 
 
 def plan(*stages: tuple[int, int, int], total: int | None = None) -> Curriculum:
@@ -31,7 +33,9 @@ def plan(*stages: tuple[int, int, int], total: int | None = None) -> Curriculum:
     )
 
 
-def batches(curriculum: Curriculum, images: int, seed: int = 0, **where: int) -> list[list[Draw]]:
+def batches(
+    curriculum: Curriculum, images: int | Sequence[Sequence[int]], seed: int = 0, **where: int
+) -> list[list[Draw]]:
     return list(DrawSampler(curriculum, images, seed=seed, **where))
 
 
@@ -132,6 +136,68 @@ def test_basicsrs_epochs_change_nothing() -> None:
     assert list(sampler) == before
 
 
+# Sub-images -----------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def cut_images(draw: st.DrawFn) -> list[list[int]]:
+    """The entries of each image, in any order."""
+    counts = draw(st.lists(st.integers(1, 40), min_size=1, max_size=12))
+    entries = draw(st.permutations(range(sum(counts))))
+    ends = list(accumulate(counts))
+    return [entries[end - count : end] for end, count in zip(ends, counts, strict=True)]
+
+
+@given(cut_images(), st.integers(1, 20), st.integers(0, 2**32 - 1))
+def test_every_image_equally_often_however_it_is_cut(images: list[list[int]], passes: int, seed: int) -> None:
+    image_of = {entry: number for number, entries in enumerate(images) for entry in entries}
+    curriculum = plan((passes, 8, len(images)))
+    for batch in batches(curriculum, images, seed):
+        assert sorted(image_of[draw.image] for draw in batch) == list(range(len(images)))
+
+
+@given(cut_images(), st.integers(0, 100))
+def test_images_have_the_order_and_patches_that_they_would_have_whole(images: list[list[int]], seed: int) -> None:
+    cut, whole = (list(chain.from_iterable(batches(PROGRESSIVE, what, seed))) for what in (images, len(images)))
+    for one, other in zip(cut, whole, strict=True):
+        assert one.image in images[other.image]
+        assert one[1:] == other[1:]
+
+
+@given(cut_images(), stages, st.integers(1, 4), st.integers(0, 20), st.integers(0, 2**32 - 1))
+def test_sub_images_do_not_depend_on_processes_and_interruptions(
+    images: list[list[int]], shape: list[tuple[int, int, int]], world_size: int, start: int, seed: int
+) -> None:
+    curriculum = plan(*((length, patch, batch * world_size) for length, patch, batch in shape))
+    whole = batches(curriculum, images, seed)
+    shares = [
+        batches(curriculum, images, seed, rank=rank, world_size=world_size, start=start) for rank in range(world_size)
+    ]
+    together = [[d for place in zip(*parts, strict=True) for d in place] for parts in zip(*shares, strict=True)]
+    assert together == whole[start:]
+
+
+def test_sub_images_of_an_image_are_equally_likely() -> None:
+    """Fixed seeds; beyond these limits, a fair choice falls about once in 10,000 trials."""
+    images = [list(range(20)), list(range(20, 23)), [23]]
+    taken = [draw for batch in batches(plan((6000, 8, 3)), images) for draw in batch]
+    counts = Counter(draw.image for draw in taken)
+    assert counts[23] == 6000
+    for entries in images[:2]:
+        expected = 6000 / len(entries)
+        chi_squared = sum((counts[entry] - expected) ** 2 / expected for entry in entries)
+        assert chi_squared < {20: 50.8, 3: 18.4}[len(entries)]
+    # Neither one's own last place, nor the first random number of the patch, tells which one comes.
+    places = [draw.image for draw in taken if draw.image < 20]
+    assert 200 < sum(a == b for a, b in pairwise(places)) < 400
+    halves = Counter((draw.image < 10, draw.generator().random() < 0.5) for draw in taken if draw.image < 20)
+    assert all(1350 < count < 1650 for count in halves.values())
+
+
+def test_an_image_of_one_entry_is_a_whole_image() -> None:
+    assert batches(PROGRESSIVE, [[i] for i in range(10)], 5) == batches(PROGRESSIVE, 10, 5)
+
+
 # The loaders ----------------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +249,58 @@ def test_loaders_of_a_progressive_training(pairs: Path, log: tuple[logging.Logge
         "\tfrom iteration 1: LQ patch 8, batch 4",
         "\tfrom iteration 4: LQ patch 16, batch 2",
     ]
+
+
+@pytest.fixture(scope="module")
+def cut_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LMDBs of a large image in 12 sub-images, one in two, and two whole ones."""
+    keys = ["whole", *(f"large_s{i:03d}" for i in range(1, 13)), "small_s001", "small_s002", "whole_2"]
+    folder = tmp_path_factory.mktemp("cut_pairs")
+    write_pairs(((key, photograph(40, 40, seed=i)) for i, key in enumerate(keys)), folder, scale=2)
+    return folder
+
+
+def cut_options(cut_pairs: Path, kind: str, **changes: Any) -> dict[str, Any]:
+    options = progressive_options(cut_pairs)
+    options["datasets"]["train"] |= {"sub_images": True, **changes}
+    if kind == "clean":
+        del options["datasets"]["train"]["dataroot_lq"]
+        options["datasets"]["train"] |= {"type": "CleanImageDataset", "sigma": [0, 50], "scale": 1}
+        options |= {"scale": 1}
+    return options
+
+
+@pytest.mark.parametrize("kind", ["pairs", "clean"])
+def test_large_images_come_as_often_as_small_ones(
+    kind: str, cut_pairs: Path, log: tuple[logging.Logger, list[str]]
+) -> None:
+    options = cut_options(cut_pairs, kind)
+    options["train"] |= {"total_iter": 100, "progressive": dict(iters=[100], patch_sizes=[8], batch_sizes=[4])}
+    loader = create_train_val_dataloader(options, log[0])[0]
+    keys = [key for batch in loader for key in batch["gt_path"]]
+    assert Counter(key.partition("_s")[0] for key in keys) == dict(whole=100, large=100, small=100, whole_2=100)
+    assert len(set(keys)) == 16
+    assert options["train_images"] == 4
+    said = "Training on 4 images (16 sub-images) of pairs, 100 iterations, 100 patches an image."
+    assert log[1][0].splitlines()[0] == said
+
+
+def test_sub_images_are_images_where_the_option_is_not_set(
+    cut_pairs: Path, log: tuple[logging.Logger, list[str]]
+) -> None:
+    options = cut_options(cut_pairs, "pairs", sub_images=False)
+    create_train_val_dataloader(options, log[0])
+    assert options["train_images"] == 16
+    assert log[1][0].startswith("Training on 16 images of pairs, 8 iterations, 2 patches an image.")
+    cut_set, sampler = training_set(options)
+    assert list(sampler) == batches(sampler.curriculum, len(cut_set))
+
+
+def test_whole_images_only(pairs: Path, log: tuple[logging.Logger, list[str]]) -> None:
+    options = cut_options(pairs, "pairs")
+    create_train_val_dataloader(options, log[0])
+    assert options["train_images"] == 9
+    assert list(training_set(options)[1]) == list(training_set(progressive_options(pairs))[1])
 
 
 def test_warm_start_is_described(pairs: Path, log: tuple[logging.Logger, list[str]]) -> None:
