@@ -40,6 +40,7 @@ setup(
         "pillow>=10.1",
         "scikit-image>=0.22",
         "tqdm>=4.66",
+        "filelock>=3.13",
         # BasicSR imports distutils, which Python 3.12 no longer has.
         "setuptools>=69; python_version >= '3.12'",
     ],

@@ -7,13 +7,15 @@ from typing import Any
 import skimage.data
 from numpy.typing import NDArray
 
-from datasets_prep.image_folder import cut_patches, read_colour, write_pairs
+from datasets_prep.image_files import Treatment, decode
+from datasets_prep.lmdb_writer import write_pairs
+from datasets_prep.sub_images import Grid, sub_image_key
 
 TRAIN_IMAGES = ("astronaut", "rocket", "motorcycle_left", "motorcycle_right", "ihc")
 VALIDATION_CROPS = {"coffee": (40, 150, 240, 320), "chelsea": (40, 90, 200, 260)}
 """Image -> top, left, height, width of the crop, in pixels."""
 
-SUBIMAGE_SIZE, SUBIMAGE_STEP = 128, 96
+GRID = Grid(crop_size=128, step=96)
 SCALE = 2
 
 
@@ -22,13 +24,14 @@ def _photograph(name: str) -> NDArray[Any]:
     # Read from the wheel itself: skimage.data's functions would fetch what a wheel lacks from the network.
     folder = Path(skimage.data.__file__).parent
     path = next(p for p in (folder / f"{name}.png", folder / f"{name}.jpg") if p.is_file())
-    return read_colour(path)
+    return decode(path.read_bytes(), Treatment()).image
 
 
 def _train_entries() -> Iterator[tuple[str, NDArray[Any]]]:
     for name in TRAIN_IMAGES:
-        for i, patch in enumerate(cut_patches(_photograph(name), SUBIMAGE_SIZE, SUBIMAGE_STEP)):
-            yield f"{name}_s{i + 1:03d}", patch
+        image = _photograph(name)
+        for index, (top, left, height, width) in enumerate(GRID.boxes(*image.shape[:2])):
+            yield sub_image_key(name, index), image[top : top + height, left : left + width]
 
 
 def _validation_entries() -> Iterator[tuple[str, NDArray[Any]]]:

@@ -1,27 +1,135 @@
-"""Writes image LMDBs as BasicSR reads them: whole or not at all, with a map that grows as needed."""
+"""Writes image LMDBs as BasicSR reads them, with a map that grows as needed."""
 
+import errno
 import os
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cv2
 import lmdb
 from numpy.typing import NDArray
 
+from datasets_prep.bicubic import downscale
 from datasets_prep.errors import SourceError
+from datasets_prep.image_files import encode_png
 
 START_SIZE = 64 * 2**20
 """First size of the map in bytes; it doubles whenever it is full."""
 
-IMAGES_A_COMMIT = 256
+BYTES_A_COMMIT = 32 * 2**20
+
+
+class LmdbStore:
+    """An LMDB that is being written or looked through: key -> PNG file.
+
+    Args:
+        path: Folder; made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        existing = path / "data.mdb"
+        size = max(START_SIZE, 2 * existing.stat().st_size if existing.exists() else 0)
+        try:
+            self._environment = lmdb.open(str(path), map_size=size)
+        except lmdb.Error as error:
+            raise _as_known_error(error, path) from error
+
+    def put(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        """Write entries to the disk, all or none; those that are there are replaced.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        entries = list(entries)
+        try:
+            self._write(lambda transaction: [transaction.put(key.encode(), content) for key, content in entries])
+        except OSError as error:
+            if error.errno == errno.EIO:
+                _try_to_write((content for _, content in entries), self.path)
+            raise
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove entries; those that are not there are passed over.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        keys = list(keys)
+        self._write(lambda transaction: [transaction.delete(key.encode()) for key in keys])
+
+    def _write(self, change: Callable[[lmdb.Transaction], object]) -> None:
+        while True:
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    change(transaction)
+                return
+            except lmdb.MapFullError:
+                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+            except lmdb.Error as error:
+                raise _as_known_error(error, self.path) from error
+
+    def get(self, key: str) -> bytes | None:
+        """The PNG file of an entry, or None.
+
+        Raises:
+            SourceError: The LMDB is damaged.
+        """
+        try:
+            with self._environment.begin() as transaction:
+                content: bytes | None = transaction.get(key.encode())
+                return content
+        except lmdb.Error as error:
+            raise _as_known_error(error, self.path) from error
+
+    def __len__(self) -> int:
+        entries: int = self._environment.stat()["entries"]
+        return entries
+
+    def write_meta_info(self, lines: Iterable[tuple[str, tuple[int, int, int], int]]) -> None:
+        """Write BasicSR's list of the entries: key, height, width and channels, compression level."""
+        with (self.path / "meta_info.txt").open("w", encoding="ascii") as file:
+            for key, (height, width, channels), level in lines:
+                file.write(f"{key}.png ({height},{width},{channels}) {level}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Close it; BasicSR opens without a lock file, so none is left."""
+        last_page, page_size = self._environment.info()["last_pgno"], self._environment.stat()["psize"]
+        self._environment.close()
+        # LMDB leaves out free pages at the end; a file that lacks some is one that was cut short, for `prepare check`.
+        data = self.path / "data.mdb"
+        os.truncate(data, max(data.stat().st_size, (last_page + 1) * page_size))
+        (self.path / "lock.mdb").unlink(missing_ok=True)
+
+
+def _as_known_error(error: lmdb.Error, path: Path) -> OSError | SourceError:
+    """What the system said, where LMDB tells: its messages end with that text."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES):
+        if os.strerror(number) in str(error):
+            return OSError(number, os.strerror(number), str(path))
+    return SourceError(f"{path}: no LMDB that can be used ({str(error).split(': ')[-1]}); remove it and start again")
+
+
+def _try_to_write(contents: Iterable[bytes], folder: Path) -> None:
+    """Raise what the system has against writing: LMDB calls a write that fills the disk half-way an I/O error."""
+    probe = folder / "probe"
+    try:
+        with probe.open("wb") as file:
+            file.writelines(contents)
+    except OSError as error:
+        error.filename = str(folder)
+        raise
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 class LmdbWriter:
     """Collects images under a temporary name; leaving the `with` block without an exception makes the LMDB appear.
-
-    The result is a folder with `data.mdb` (key -> PNG file) and `meta_info.txt` (a line `key.png (h,w,c) level` each).
 
     Args:
         path: Folder to write; its name ends in `.lmdb`. An existing one is replaced once the new one is whole.
@@ -37,12 +145,11 @@ class LmdbWriter:
             raise SourceError(f"{path}: an LMDB folder must end in .lmdb; rename the output")
         self.compress_level = compress_level
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        self._meta_info: dict[str, str] = {}
+        self._sizes: dict[str, tuple[int, int, int]] = {}
+        self._pending: list[tuple[str, bytes]] = []
 
     def __enter__(self) -> "LmdbWriter":
-        self._temporary.mkdir(parents=True)
-        self._environment = lmdb.open(str(self._temporary), map_size=START_SIZE)
-        self._pending: list[tuple[bytes, bytes]] = []
+        self._store = LmdbStore(self._temporary)
         return self
 
     def put(self, key: str, image: NDArray[Any]) -> None:
@@ -55,41 +162,54 @@ class LmdbWriter:
         Raises:
             SourceError: The key is there already or cannot be a key.
         """
-        if key in self._meta_info:
+        if key in self._sizes:
             raise SourceError(f"{self.path}: two images are called {key}; rename one")
         if not key.isascii() or "." in key or not key:
             raise SourceError(f"{self.path}: {key!r} cannot be a key; use ASCII names without dots")
         height, width, channels = (*image.shape, 1)[:3]
-        _, content = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, self.compress_level])
-        self._meta_info[key] = f"{key}.png ({height},{width},{channels}) {self.compress_level}\n"
-        self._pending.append((key.encode(), content.tobytes()))
-        if len(self._pending) >= IMAGES_A_COMMIT:
+        self._sizes[key] = (height, width, channels)
+        self._pending.append((key, encode_png(image, self.compress_level)))
+        if sum(len(content) for _, content in self._pending) >= BYTES_A_COMMIT:
             self._commit()
 
     def _commit(self) -> None:
-        while True:
-            try:
-                with self._environment.begin(write=True) as transaction:
-                    for key, content in self._pending:
-                        transaction.put(key, content)
-            except lmdb.MapFullError:
-                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
-            else:
-                self._pending.clear()
-                return
+        self._store.put(self._pending)
+        self._pending.clear()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        whole = False
         try:
             if kind is None:
                 self._commit()
-                (self._temporary / "meta_info.txt").write_text("".join(self._meta_info.values()))
+                self._store.write_meta_info((key, size, self.compress_level) for key, size in self._sizes.items())
+                whole = True
         finally:
-            self._environment.close()
-            if kind is None and (self._temporary / "meta_info.txt").is_file():
+            self._store.close()
+            if whole:
                 if self.path.exists():
                     shutil.rmtree(self.path)
                 self._temporary.rename(self.path)
             else:
                 shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def write_pairs(entries: Iterable[tuple[str, NDArray[Any]]], out: Path, *, scale: int) -> int:
+    """Write HR images and their bicubic LR images into two LMDBs with the same keys.
+
+    Args:
+        entries: Key and HR image, (H, W, 3) BGR uint8, H and W multiples of `scale`.
+        out: Folder; gets HR.lmdb and LR_bicubic_X{scale}.lmdb.
+        scale: Of super-resolution.
+
+    Returns:
+        Number of entries written.
+    """
+    count = 0
+    with LmdbWriter(out / "HR.lmdb") as hr, LmdbWriter(out / f"LR_bicubic_X{scale}.lmdb") as lr:
+        for key, image in entries:
+            hr.put(key, image)
+            lr.put(key, downscale(image, scale))
+            count += 1
+    return count

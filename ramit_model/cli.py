@@ -8,18 +8,16 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NoReturn
 
 import ramit_model
 from datasets_prep.errors import SourceError
+from ramit_model.command import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser
 from ramit_model.errors import InputError
+from ramit_model.prepare_command import add_prepare
 
-if multiprocessing.parent_process() is not None:
+if multiprocessing.parent_process() is not None and sys.argv[1:2] != ["prepare"]:
     # A spawned DataLoader worker imports this module before it unpickles its data set: BasicSR must be mended by then.
     ramit_model.register()
-
-EXIT_INPUT_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 EPILOG = """\
 examples:
@@ -27,15 +25,9 @@ examples:
   basicsr train -opt options/train_RAMiT_x2.yml        train; add --auto_resume to go on after an interruption
   basicsr train -opt FILE --nproc 4                    the same on four GPUs (or four CPU processes)
   basicsr test -opt options/test_RAMiT_x2.yml          test weights: PSNR, SSIM, pictures
-  basicsr prepare folder --source photos --out datasets/mine --scale 2
+  basicsr prepare list                                 data sets that can be prepared, and where to get them
+  basicsr prepare DIV2K --source DIV2K_train_HR.zip --out datasets
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_INPUT_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def _versions() -> str:
@@ -50,7 +42,7 @@ def _versions() -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the `basicsr` command."""
-    parser = _Parser(
+    parser = Parser(
         prog="basicsr",
         description="Train, test and prepare data for image restoration networks (RAMiT) with BasicSR.",
         epilog=EPILOG,
@@ -58,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=_versions())
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
 
     train = verbs.add_parser(
         "train",
@@ -91,32 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", default="demo", type=Path, metavar="DIR", help="folder for everything (default: ./demo)")
     demo.set_defaults(run=_demo)
 
-    prepare = verbs.add_parser("prepare", allow_abbrev=False, help="turn images into LMDBs for training")
-    families = prepare.add_subparsers(dest="family", metavar="FAMILY", required=True, parser_class=_Parser)
-    folder = families.add_parser(
-        "folder",
-        allow_abbrev=False,
-        help="a folder of your own clean images",
-        description="Write HR.lmdb and LR_bicubic_X{SCALE}.lmdb; the LR images are MATLAB's bicubic, bit for bit.",
-    )
-    folder.add_argument("--source", required=True, type=Path, metavar="DIR", help="folder of images")
-    folder.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the LMDBs")
-    folder.add_argument("--scale", required=True, type=_positive, metavar="N", help="scale of super-resolution")
-    folder.add_argument(
-        "--crop-size", type=_positive, metavar="N", help="cut squares of N HR pixels (default: whole images)"
-    )
-    folder.add_argument(
-        "--step", type=_positive, metavar="N", help="distance of neighbouring squares (default: half of N)"
-    )
-    folder.set_defaults(run=_prepare_folder)
+    add_prepare(verbs.add_parser("prepare", allow_abbrev=False, help="turn data sets that you downloaded into LMDBs"))
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
@@ -179,14 +147,6 @@ def _demo(args: argparse.Namespace, _: list[str]) -> int:
     return run_demo(args.out)
 
 
-def _prepare_folder(args: argparse.Namespace, _: list[str]) -> int:
-    from datasets_prep.image_folder import prepare_folder
-
-    count = prepare_folder(args.source, args.out, scale=args.scale, crop_size=args.crop_size, step=args.step)
-    print(f"{args.out}: HR.lmdb and LR_bicubic_X{args.scale}.lmdb with {count} images each")
-    return 0
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -218,7 +178,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _report(args.verb, str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EFBIG):
+        if error.errno == errno.EPIPE:  # who read the output has gone: basicsr prepare list | head
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_INTERRUPTED
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO):
             raise
         return _report(
             args.verb, f"{error.filename or 'writing failed'}: {error.strerror}; make room or change the folder"

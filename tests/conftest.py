@@ -10,7 +10,7 @@ import yaml
 from helpers import photograph
 from hypothesis import settings
 
-from datasets_prep.image_folder import write_pairs
+from datasets_prep.lmdb_writer import write_pairs
 
 # A machine that is busy with a training is slow at times: that is no failure.
 settings.register_profile("patient", settings(deadline=None))

@@ -41,7 +41,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
 
 def test_the_map_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmdb_writer, "START_SIZE", 32 * 1024)
-    monkeypatch.setattr(lmdb_writer, "IMAGES_A_COMMIT", 3)
+    monkeypatch.setattr(lmdb_writer, "BYTES_A_COMMIT", 3 * 5000)
     images = {f"i{i}": np.random.default_rng(i).integers(0, 256, (40, 40 + i, 3)).astype(np.uint8) for i in range(40)}
     with LmdbWriter(tmp_path / "x.lmdb") as writer:
         for key, image in images.items():

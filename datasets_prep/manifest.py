@@ -1,0 +1,108 @@
+"""The record of what was prepared, beside it: a first line about the whole, then one line of JSON for each entry."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets_prep.errors import SourceError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """About the whole set.
+
+    Attributes:
+        family: Name of the family.
+        role: gt, lq, x2, ...
+        made_with: What the content depends on beside the images: scale, sub-images, compression ...
+        made_from: Checksum over keys, names and sizes of the source files.
+        images: Number of source images.
+        complete: All images of the published set are there.
+        entries: Number of entries.
+        gt: The set that this one belongs to, relative to this one; None for ground truth itself.
+        scale: Sizes of `gt` over sizes of this one.
+        notes: What was changed -> names of the images.
+    """
+
+    family: str
+    role: str
+    made_with: dict[str, Any]
+    made_from: str
+    images: int
+    complete: bool
+    entries: int
+    gt: str | None
+    scale: int
+    notes: dict[str, list[str]]
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Record:
+    """About an entry: its key (in folders, the file's name without extension), height, width, channels, SHA-256."""
+
+    key: str
+    size: tuple[int, int, int]
+    sha256: str
+
+
+def manifest_path(store: Path) -> Path:
+    """Where the manifest of an LMDB or of a folder of images is; hidden in folders, whose files are all images."""
+    return store / ("manifest.jsonl" if store.suffix == ".lmdb" else ".manifest.jsonl")
+
+
+def write_manifest(store: Path, header: Header, records: Iterable[Record]) -> None:
+    """Write the manifest of `store`, line by line."""
+    with manifest_path(store).open("w", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(header)) + "\n")
+        for record in records:
+            file.write(json.dumps([record.key, record.size, record.sha256]) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_header(store: Path) -> Header | None:
+    """The first line, or None where there is no manifest.
+
+    Raises:
+        SourceError: The manifest is broken, or of a later version.
+    """
+    path = manifest_path(store)
+    try:
+        with path.open(encoding="utf-8") as file:
+            content = json.loads(file.readline())
+        if content.get("format") != FORMAT:
+            raise SourceError(
+                f"{path}: of format {content.get('format')}, this version reads {FORMAT}; prepare it again"
+            )
+        return Header(**content)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"{path}: broken; prepare the set again with --force") from None
+
+
+def read_records(store: Path) -> Iterator[Record]:
+    """The entries, one after another.
+
+    Raises:
+        SourceError: The manifest is broken.
+    """
+    path = manifest_path(store)
+    # As bytes: a broken character is an error of its line.
+    with path.open("rb") as file:
+        next(file, None)
+        for number, line in enumerate(file, 2):
+            try:
+                key, (height, width, channels), sha256 = json.loads(line)
+                record = Record(str(key), (int(height), int(width), int(channels)), str(sha256))
+            except (ValueError, TypeError):
+                raise SourceError(f"{path}:{number}: broken; prepare the set again with --force") from None
+            yield record
