@@ -31,12 +31,15 @@ class LmdbStore:
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
-        existing = path / "data.mdb"
+        self._environment = self._open()
+
+    def _open(self) -> lmdb.Environment:
+        existing = self.path / "data.mdb"
         size = max(START_SIZE, 2 * existing.stat().st_size if existing.exists() else 0)
         try:
-            self._environment = lmdb.open(str(path), map_size=size)
+            return lmdb.open(str(self.path), map_size=size)
         except lmdb.Error as error:
-            raise _as_known_error(error, path) from error
+            raise _as_known_error(error, self.path) from error
 
     def put(self, entries: Iterable[tuple[str, bytes]]) -> None:
         """Write entries to the disk, all or none; those that are there are replaced.
@@ -84,6 +87,11 @@ class LmdbStore:
                 return content
         except lmdb.Error as error:
             raise _as_known_error(error, self.path) from error
+
+    def release(self) -> None:
+        """Give back the memory of what was read, which an open LMDB keeps mapped."""
+        self._environment.close()
+        self._environment = self._open()
 
     def __len__(self) -> int:
         entries: int = self._environment.stat()["entries"]

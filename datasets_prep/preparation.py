@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
@@ -86,24 +86,30 @@ def prepare(family: Family, sources: Sequence[tuple[str, Path]], out: Path, sett
 @contextmanager
 def _unpacked(sources: Sequence[tuple[str, Path]], base: Path) -> Iterator[dict[str, list[Member]]]:
     """Label -> image files. Compressed tar archives, which can only be read from the start, are decompressed first."""
-    folder = base / f"{WORK}-archives"
+    folder, existed = base / f"{WORK}-archives", base.exists()
     members: dict[str, list[Member]] = {}
     problems = []
-    for label, source in sources:
-        try:
-            unpacked = None
-            if needs_unpacking(source):
-                require_space(source.stat().st_size, folder, f"decompressing {source.name}")
-                print(f"decompress {source.name}", flush=True)
-                unpacked = unpack(source, folder)
-            members.setdefault(label, []).extend(list_source(source, unpacked))
-        except SourceError as error:
-            problems.append(str(error))
-    if problems:
-        raise SourceError("\n".join(problems))
-    yield members
-    # Not after an error: the next call goes on from there.
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for label, source in sources:
+            try:
+                unpacked = None
+                if needs_unpacking(source):
+                    require_space(source.stat().st_size, folder, f"decompressing {source.name}")
+                    print(f"decompress {source.name}", flush=True)
+                    unpacked = unpack(source, folder)
+                members.setdefault(label, []).extend(list_source(source, unpacked))
+            except SourceError as error:
+                problems.append(str(error))
+        if problems:
+            raise SourceError("\n".join(problems))
+        yield members
+    finally:
+        # The next call will need them where this one has begun to work and was interrupted.
+        if not (base / WORK).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            if not existed:
+                with suppress(OSError):  # there are results in it
+                    base.rmdir()
 
 
 class _Preparation:
@@ -322,7 +328,7 @@ class _Preparation:
         def records() -> Iterator[Record]:
             return chain.from_iterable(line.records[output.role] for line in journal)
 
-        count = 0
+        count, size = 0, 0
         checked = tqdm(
             records(), desc=f"verify {output.path}", total=len(store), unit="entry", disable=None, leave=False
         )
@@ -334,6 +340,10 @@ class _Preparation:
                 raise SourceError(
                     f"{store.path}: entry {record.key} is not what was written; check the disk, run the same command"
                 )
+            size += len(content)
+            if size >= BYTES_A_COMMIT:
+                store.release()
+                size = 0
         if count != len(store):
             (self.work / PLAN).unlink()
             raise SourceError(f"{store.path}: {len(store)} entries where {count} were written; run the same command")

@@ -232,6 +232,26 @@ def test_nothing_but_results_is_said_where_no_terminal_is(photos: Path, tmp_path
     assert len(done.stdout.splitlines()) == 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    code = """
+import sys
+from datasets_prep import preparation
+from ramit_model.cli import main
+preparation.BYTES_A_COMMIT = 2**20
+assert main(["prepare", "folder", "--source", sys.argv[1], "--out", sys.argv[1] + "_out", "--jobs", "1"]) == 0
+print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+"""
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3)).astype(np.uint8)
+    peaks = []
+    for count in (6, 66):  # the LMDBs have about 6 and 70 MB
+        folder = save(tmp_path / str(count), **{f"p{i}": noise for i in range(count)})
+        command = [sys.executable, "-c", code, str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.splitlines()[-1]))  # kB
+    assert peaks[1] < peaks[0] + 20_000
+
+
 # --- what is there already ---
 
 
@@ -410,6 +430,23 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 # --- what is wrong ---
+
+
+def test_a_decompressed_archive_stays_only_for_work_that_goes_on(
+    photos: Path, tmp_path: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "photos.tgz"
+    with tarfile.open(archive, "w:gz") as opened:
+        opened.add(photos, "photos")
+    assert prepare("LOL", "--source", archive, "--out", tmp_path / "out") == 2
+    assert not (tmp_path / "out/LOL").exists()
+    call = ("WED", "--source", archive, "--out", tmp_path / "out", "--incomplete")
+    with monkeypatch.context() as patch:
+        patch.setattr(stores.LmdbStore, "put", _raise_after(stores.LmdbStore.put, 2))
+        assert prepare(*call) == 130
+    assert list((tmp_path / "out/WED").glob("*/*.tar"))
+    assert prepare(*call) == 0
+    assert [path.name for path in (tmp_path / "out/WED").iterdir()] == ["GT.lmdb"]
 
 
 def test_every_file_that_cannot_be_used_is_named_and_nothing_is_written(
