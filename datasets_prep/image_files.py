@@ -184,7 +184,7 @@ def _decode(content: bytes, treatment: Treatment) -> Decoded:
     kind = _examine(content)
     notes = list(kind.notes)
     if kind.deep and treatment.deep == "refuse":
-        raise ImageError("has 16 bits per channel; convert it to 8 bits, or have it rounded")
+        raise ImageError("has 16 bits per channel; convert it to 8 bits")
     if kind.opaque is False:
         raise ImageError("has transparent pixels; flatten it")
     if kind.opaque:

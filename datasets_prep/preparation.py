@@ -33,7 +33,8 @@ WORK = ".preparing"
 PLAN, JOURNAL, LOCK = "plan.json", "journal.jsonl", "lock"
 """Files in it."""
 
-SECONDS_A_COMMIT = 10
+SECONDS_A_COMMIT = 2
+"""Longest time whose work an interruption costs."""
 
 HEADER_BYTES = 2**16
 """Enough of a file to tell its size in pixels."""
