@@ -433,6 +433,12 @@ def duration(recipe: Recipe) -> str:
     return f"{recipe.total:,} iterations of {schedule.batches[0]} LQ patches of {size}x{size}"
 
 
+def preparation(*sets: str) -> str:
+    """How its data comes to be there."""
+    families = dict.fromkeys(CLEAN_FOLDERS.get(name, name).split("/")[0] for name in sets)
+    return f"Data: basicsr prepare NAME --source ... --out datasets, for {', '.join(families)}"
+
+
 def train_file(recipe: Recipe) -> str:
     """The training recipe of a network."""
     source = "for comparison" if recipe.network == "SwinIR-light" else "as published"
@@ -440,6 +446,7 @@ def train_file(recipe: Recipe) -> str:
     comment = (
         f"{recipe.network} {recipe.goal} {source}: "
         f"{recipe.task.words} on {recipe.data.words}{begins}, {duration(recipe)}.\n"
+        f"{preparation(recipe.data.folder, recipe.task.test_sets[0])}\n"
         f"basicsr train -opt options/train_{recipe.name}.yml --nproc 2\n"
     )
     validation = evaluation_set("val", recipe.task.test_sets[0], recipe)
@@ -467,6 +474,7 @@ def test_file(recipe: Recipe) -> str:
     """The test of a network's weights on the usual sets."""
     comment = (
         f"{recipe.network} {recipe.goal} by the published protocol: {recipe.task.words}.\n"
+        f"{preparation(*recipe.task.test_sets)}\n"
         f"basicsr test -opt options/test_{recipe.name}.yml\n"
         "Leave a data set out with --force_yml datasets:test_2=none\n"
     )

@@ -642,7 +642,7 @@ def _check_dataroot(root: str, backend: str, where: str) -> None:
     """The folder is there; with `lmdb`, it is an LMDB that BasicSR can read."""
     folder = Path(root).expanduser()
     if not folder.is_dir():
-        raise InputError(f"{where}: {root}: no such folder; prepare the data, or change the path")
+        raise InputError(f"{where}: {root}: no such folder; prepare it (basicsr prepare list), or change the path")
     if backend == "lmdb":
         if folder.suffix != ".lmdb":
             raise InputError(f"{where}: {root}: an LMDB folder ends in .lmdb; or set io_backend.type: disk")
