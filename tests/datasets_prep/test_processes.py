@@ -127,7 +127,13 @@ def parent(tmp_path: Path) -> Iterator[Callable[[float], "subprocess.Popen[str]"
         script = tmp_path / "parent.py"
         script.write_text(PARENT.format(pause=pause))
         process = subprocess.Popen(
-            [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            [sys.executable, script],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # What starts tests in the background may have it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         return process
