@@ -30,6 +30,29 @@ def cosine_scale(logit_scale: Tensor) -> Tensor:
     return logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
 
 
+def cosine_attention(q: Tensor, k: Tensor, v: Tensor, logit_scale: Tensor, bias: Tensor | float = 0.0) -> Tensor:
+    """Attention by the cosine of queries and keys: `softmax(cos(q, k) * cosine_scale(logit_scale) + bias) v`.
+
+    Args:
+        q: (..., L, n, d); cosines are taken along d.
+        k: (..., L, n, d)
+        v: (..., L, n, d)
+        logit_scale: (L, 1, 1)
+        bias: Added to the scores, (..., L, n, n).
+
+    Returns:
+        (..., L, n, d)
+    """
+    scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
+    scores = scores * cosine_scale(logit_scale) + bias
+    return scores.softmax(dim=-1) @ v
+
+
+def position_bias(table: Tensor, index: Tensor) -> Tensor:
+    """The bias of each pair of pixels of a window: table ((2M-1)^2, L), index (M^2, M^2) -> (L, M^2, M^2)."""
+    return table[index].permute(2, 0, 1)
+
+
 class SpatialAttention(nn.Module):
     """Cosine attention between the pixels of a window, with relative position bias.
 
@@ -68,14 +91,9 @@ class SpatialAttention(nn.Module):
         if gate is not None:
             v = v * gate.unsqueeze(1)
         q, k, v = (self._to_windows(t) for t in (q, k, v))  # (B, H/M, W/M, L, M^2, d)
-        scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
-        scores = scores * cosine_scale(self.logit_scale) + self._position_bias()
-        y = scores.softmax(dim=-1) @ v
+        bias = position_bias(self.relative_position_bias_table, self.relative_position_index)
+        y = cosine_attention(q, k, v, self.logit_scale, bias)
         return self._roll(self.proj(self._from_windows(y, height, width)), self.shift)
-
-    def _position_bias(self) -> Tensor:
-        """The bias of each pair of pixels, (L, M^2, M^2)."""
-        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
 
     def _roll(self, x: Tensor, shift: int) -> Tensor:
         return x.roll((shift, shift), (-2, -1)) if shift else x
@@ -122,6 +140,5 @@ class ChannelAttention(nn.Module):
         q, k, v = qkv.reshape(batch, self.heads, 3, self.head_dim, height * width).unbind(2)  # (B, L, d, HW)
         if gate is not None:
             v = v * gate.flatten(2).unsqueeze(1)
-        scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)  # (B, L, d, d)
-        y = (scores * cosine_scale(self.logit_scale)).softmax(dim=-1) @ v
+        y = cosine_attention(q, k, v, self.logit_scale)
         return self.proj(y.reshape(batch, self.heads * self.head_dim, height, width))

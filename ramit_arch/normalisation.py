@@ -1,9 +1,19 @@
-"""Normalisation of images by the statistics of their training data."""
+"""Statistics of the training data, and the normalisation of images by them."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+SR_MEAN = (0.4485, 0.4375, 0.4045)
+SR_STD = {2: (0.2397, 0.2290, 0.2389), 3: (0.2373, 0.2265, 0.2367), 4: (0.2352, 0.2244, 0.2349)}
+STATISTICS = {
+    "CDN": ((0.4775, 0.4515, 0.4047), (0.2442, 0.2367, 0.2457)),
+    "GDN": ((0.4539,), (0.2326,)),
+    "LLE": ((0.1687, 0.1599, 0.1526), (0.1142, 0.1094, 0.1094)),
+    "DR": ((0.5110, 0.5105, 0.4877), (0.2313, 0.2317, 0.2397)),
+}
+"""Mean and standard deviation of each task's training data, RGB or gray, range 0..1."""
 
 
 class Normalisation(nn.Module):

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ramit_arch.attention import ChannelAttention, SpatialAttention
-from ramit_arch.mobivari import leaky_relu, mobivari
-from ramit_arch.normalisation import Normalisation
+from ramit_arch.mobivari import mobivari
+from ramit_arch.normalisation import SR_MEAN, SR_STD, STATISTICS, Normalisation
+from ramit_arch.resolution import cells_to_channels, pad_to_units, to_full_size
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -94,16 +95,6 @@ class RAMiTSettings:
         """How many of `heads` attend between channels."""
         return int(heads * self.chsa_head_ratio)
 
-
-SR_MEAN = (0.4485, 0.4375, 0.4045)
-SR_STD = {2: (0.2397, 0.2290, 0.2389), 3: (0.2373, 0.2265, 0.2367), 4: (0.2352, 0.2244, 0.2349)}
-STATISTICS = {
-    "CDN": ((0.4775, 0.4515, 0.4047), (0.2442, 0.2367, 0.2457)),
-    "GDN": ((0.4539,), (0.2326,)),
-    "LLE": ((0.1687, 0.1599, 0.1526), (0.1142, 0.1094, 0.1094)),
-    "DR": ((0.5110, 0.5105, 0.4877), (0.2313, 0.2317, 0.2397)),
-}
-"""Mean and standard deviation of each task's training data, RGB or gray, range 0..1."""
 
 VARIANT_SETTINGS: dict[str, dict[str, Any]] = {
     "RAMiT": {},
@@ -212,12 +203,8 @@ class RAMiT(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        unit = self.size_unit
-        # Multiplying whole units, not taking remainders, lets torch.export see that the sizes divide.
-        bottom, right = (height + unit - 1) // unit * unit - height, (width + unit - 1) // unit * unit - width
         # Zeros go in before the normalisation: the padding is black.
-        x = F.pad(x, (0, right, 0, bottom))
-        x = self.normalisation(x)
+        x = self.normalisation(pad_to_units(x, self.size_unit))
 
         s = self.shallow(x)  # (B, C, H, W)
         o1, a1 = self.stage1(s)
@@ -356,8 +343,7 @@ class Downsizing(nn.Module):
         self.reduction = block_mobivari(s, 4 * s.dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        cells = [x[..., 0::2, 0::2], x[..., 0::2, 1::2], x[..., 1::2, 0::2], x[..., 1::2, 1::2]]
-        return self.reduction(self.norm(torch.cat(cells, dim=1)))
+        return self.reduction(self.norm(cells_to_channels(x)))
 
 
 class Bottleneck(nn.Module):
@@ -373,12 +359,7 @@ class Bottleneck(nn.Module):
         self.norm = ChannelNorm(s.dim)
 
     def forward(self, s: Tensor, o1: Tensor, o2: Tensor, o3: Tensor) -> Tensor:
-        half = F.max_pool2d(s, 2)
-        pooled = (s, half, F.max_pool2d(half, 2))
-        ups = [
-            F.pixel_shuffle(o + leaky_relu(p), 2**i) for i, (o, p) in enumerate(zip((o1, o2, o3), pooled, strict=True))
-        ]
-        return self.norm(self.mobivari(torch.cat(ups, dim=1)))
+        return self.norm(self.mobivari(to_full_size(s, (o1, o2, o3))))
 
 
 class HierarchicalMixing(nn.Module):

@@ -59,7 +59,7 @@ def test_every_parameter_gets_a_gradient(variant: str, task: str) -> None:
 def test_gradients_are_right(helper: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against finite differences, for the input and for a few parameters of each kind of layer."""
     # LeakyReLU has kinks, which finite differences step over: check the network with a smooth activation.
-    for module in ("ramit_arch.mobivari", "ramit_arch.ramit_arch"):
+    for module in ("ramit_arch.mobivari", "ramit_arch.resolution"):
         monkeypatch.setattr(f"{module}.leaky_relu", torch.nn.functional.softplus)
     torch.manual_seed(0)
     net = fill(tiny(helper=helper, depths=[2, 1, 1, 1])).double()

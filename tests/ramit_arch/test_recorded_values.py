@@ -35,18 +35,20 @@ def test_state_dict_has_the_published_keys_and_shapes(name: str) -> None:
 def test_parameters_and_mult_adds(name: str) -> None:
     with torch.device("meta"):
         net = network(name).eval()
-        x = torch.empty(1, len(net.settings.mean), 720 // net.scale, 1280 // net.scale)
+        x = torch.empty(1, net.in_channels, 720 // net.scale, 1280 // net.scale)
     assert sum(p.numel() for p in net.parameters()) == COMPLEXITY[name]["params"]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(x)
-    assert counter.get_total_flops() / 2 == pytest.approx(COMPLEXITY[name]["multadds_1280x720_hr"], rel=0.01)
+    # Of NGswin torch's counter finds 3 % less: N-grams of both directions share their attention, norms are not counted.
+    tolerance = 0.04 if name.startswith("NGswin") else 0.01
+    assert counter.get_total_flops() / 2 == pytest.approx(COMPLEXITY[name]["multadds_1280x720_hr"], rel=tolerance)
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_output(name: str) -> None:
     net = fill(network(name)).double().eval()
     with torch.no_grad():
-        y = net(random_input(7, 2, len(net.settings.mean), 72, 88))
+        y = net(random_input(7, 2, net.in_channels, 72, 88))
     assert_matches(y, OUTPUTS[name], name)
 
 

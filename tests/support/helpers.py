@@ -16,7 +16,7 @@ import ramit_model
 
 ramit_model.register()
 
-from ramit_arch import RAMiT
+from ramit_arch import NGswin, RAMiT
 
 DATA = Path(__file__).parents[1] / "data"
 REPOSITORY = Path(__file__).parents[2]
@@ -30,9 +30,11 @@ def recorded(name: str) -> dict[str, Any]:
     return json.loads((DATA / f"{name}.json").read_text())
 
 
-def network(name: str) -> RAMiT:
-    """The network called `<variant>_<task>` in the recorded files, for example RAMiT-1_x2 or RAMiT_GDN."""
+def network(name: str) -> RAMiT | NGswin:
+    """The network called `<variant>_<task>` in the recorded files, for example RAMiT-1_x2, RAMiT_GDN or NGswin_x4."""
     variant, task = name.rsplit("_", 1)
+    if variant == "NGswin":
+        return NGswin(scale=int(task[1:]))
     if task.startswith("x"):
         return RAMiT(variant=variant, task="SR", scale=int(task[1:]))
     return RAMiT(variant=variant, task=task)
