@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramit_model.errors import InputError
-from ramit_model.options import load_options, override, read_yaml
+from ramit_model.option_file import override, read_yaml
+from ramit_model.options import load_options
 
 
 def change(options: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -349,7 +350,7 @@ def test_a_data_set_can_be_left_out(pairs: Path, write_options: Callable[..., Pa
 
 
 def test_numbers_are_suggested_as_yaml_reads_them() -> None:
-    from ramit_model.options import _as_yaml_number
+    from ramit_model.forms import as_yaml_number
 
     for text in ("1e-4", "4e-4", "2.5E-07", "5e5", "1e20", "-1e-3"):
-        assert yaml.safe_load(_as_yaml_number(text)) == float(text)
+        assert yaml.safe_load(as_yaml_number(text)) == float(text)
