@@ -44,7 +44,7 @@ def ordered_map(function: Callable[[Task], Result], tasks: Iterable[Task], jobs:
         yield from map(function, tasks)
         return
     # Spawned, not forked: the parent has threads and an open LMDB.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent)
     waiting: deque[Future[Result]] = deque()
     tasks = iter(tasks)
     try:
@@ -63,12 +63,12 @@ def ordered_map(function: Callable[[Task], Result], tasks: Iterable[Task], jobs:
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
-    with _ctrl_c_put_off():
+    with ctrl_c_put_off():
         return pool.submit(function, task)
 
 
 @contextmanager
-def _ctrl_c_put_off() -> Iterator[None]:
+def ctrl_c_put_off() -> Iterator[None]:
     """While processes start, Ctrl-C waits; they never get it: it reaches the whole group, and the parent decides."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
@@ -86,11 +86,12 @@ def _ctrl_c_put_off() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _start_worker() -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def end_with_parent() -> None:
+    """Let a process that was started here end when its parent does, even by SIGKILL."""
+    threading.Thread(target=_wait_for_end_of_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _wait_for_end_of_parent() -> None:
     """A worker waits for its next task for ever, even if its parent was killed."""
     parent = parent_process()
     assert parent is not None  # noqa: S101  for the type checker

@@ -65,14 +65,31 @@ def evaluate(
     hidden = None if progress_bar and rank == 0 else True  # None: hidden where there is no terminal
     bar = tqdm(loader, desc=dataset.opt["name"], unit="image", disable=hidden)
     for index, data in zip(indices, bar, strict=True):
-        result: Picture = tensor2img([restore(data["lq"])])
-        gt: Picture | None = tensor2img([data["gt"]]) if "gt" in data else None
-        measured = {}
-        if gt is not None:
-            images = {"img": result, "img2": gt}
-            measured = {name: float(calculate_metric(images, dict(block))) for name, block in metrics.items()}
-        name = Path(data.get("gt_path", data["lq_path"])[0]).stem
-        yield ImageResult(index, name, measured), Pictures(tensor2img([data["lq"]]), result, gt)
+        name, measured, pictures = measure(restore, data, metrics)
+        yield ImageResult(index, name, measured), pictures
+
+
+def measure(
+    restore: Callable[[Tensor], Tensor], data: dict[str, Any], metrics: dict[str, dict[str, Any]]
+) -> tuple[str, dict[str, float], Pictures]:
+    """Restore one image and measure the result.
+
+    Args:
+        restore: As in `evaluate`.
+        data: A batch of one image.
+        metrics: As in `evaluate`.
+
+    Returns:
+        Its name, metric -> value (none without GT), the pictures.
+    """
+    result: Picture = tensor2img([restore(data["lq"])])
+    gt: Picture | None = tensor2img([data["gt"]]) if "gt" in data else None
+    measured = {}
+    if gt is not None:
+        images = {"img": result, "img2": gt}
+        measured = {name: float(calculate_metric(images, dict(block))) for name, block in metrics.items()}
+    name = Path(data.get("gt_path", data["lq_path"])[0]).stem
+    return name, measured, Pictures(tensor2img([data["lq"]]), result, gt)
 
 
 def averages(results: list[ImageResult]) -> dict[str, float]:

@@ -1,7 +1,32 @@
 """Symmetric padding to a size unit, as the published evaluation does it."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def size_unit(net: nn.Module, network_g: dict[str, Any]) -> int:
+    """What multiple height and width of an image must be of, for a network with these options."""
+    # BasicSR's SwinIR works on whole windows only, and does not say so itself.
+    return int(getattr(net, "size_unit", network_g.get("window_size", 1)))
+
+
+def run_padded(net: Callable[[Tensor], Tensor], lq: Tensor, unit: int, scale: int) -> Tensor:
+    """The output for images of any size: padded to multiples of `unit` pixels, restored, cropped.
+
+    Args:
+        net: (B, C, H, W) -> (B, C, H * scale, W * scale).
+        lq: (B, C, H, W).
+        unit: From `size_unit`.
+        scale: Output size over input size.
+
+    Returns:
+        (B, C, H * scale, W * scale)
+    """
+    height, width = lq.shape[-2:]
+    return net(pad_symmetric(lq, unit))[..., : height * scale, : width * scale]
 
 
 def pad_symmetric(x: Tensor, unit: int) -> Tensor:

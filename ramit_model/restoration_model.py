@@ -21,7 +21,7 @@ from ramit_model.checkpoint import check_fit, read_weights, remove_leftovers, sa
 from ramit_model.curriculum import Curriculum
 from ramit_model.errors import InputError
 from ramit_model.evaluation import ImageResult, averages, evaluate, save_picture, side_by_side, write_table
-from ramit_model.padding import pad_symmetric
+from ramit_model.padding import run_padded, size_unit
 from ramit_model.resume import random_states, restore_random_states
 from ramit_model.validation_history import ValidationHistory
 
@@ -331,14 +331,11 @@ class RestorationModel(SRModel):
         net = self.get_bare_model(getattr(self, "net_g_ema", self.net_g))
         was_training = net.training
         net.eval()
-        height, width = (size * self.opt["scale"] for size in self.lq.shape[-2:])
-        # BasicSR's SwinIR works on whole windows only, and does not say so itself.
-        unit = getattr(net, "size_unit", self.opt["network_g"].get("window_size", 1))
+        unit = size_unit(net, self.opt["network_g"])
         with torch.no_grad():
             # Not what torch.compile made: images come in many sizes, and each would be compiled anew.
-            output = net.forward(pad_symmetric(self.lq, unit))
+            self.output = run_padded(net.forward, self.lq, unit, self.opt["scale"])
         net.train(was_training)
-        self.output = output[..., :height, :width]
 
     def nondist_validation(
         self, dataloader: DataLoader[Any], current_iter: int | str, tb_logger: Any, save_img: bool
