@@ -1,0 +1,68 @@
+"""Parameters, Mult-Adds and activations of a network: PyTorch's own counter, on tensors that have only shapes."""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from ramit_model.benchmark.results import Counts
+
+OUTPUT = (1280, 720)
+"""Width and height, in pixels, of the output for which papers on super-resolution state Mult-Adds."""
+
+
+class _Formula:
+    """A formula of `flop_registry` that also notes how many numbers its operator puts out."""
+
+    _get_raw = True  # FlopCounterMode: hand over tensors, not their shapes
+
+    def __init__(self, formula: Callable[..., int], sizes: list[int]) -> None:
+        self.formula, self.sizes = formula, sizes
+
+    def __call__(self, *args: Any, out_val: Any, **kwargs: Any) -> int:
+        # Fused attention puts out further tensors, for its backward pass.
+        result = out_val[0] if isinstance(out_val, tuple) else out_val
+        self.sizes.append(result.numel())
+        return self.formula(*args, out_val=out_val, **kwargs)
+
+
+def count(network: nn.Module, *, channels: int, scale: int, unit: int, output: tuple[int, int] = OUTPUT) -> Counts:
+    """Count parameters, and Mult-Adds and activations of a forward pass of one image.
+
+    Counted are convolutions and matrix products (linear layers and attention products among them; a fused attention as
+    the two products it is made of), not norms, activation functions, additions or interpolation. Nothing is computed
+    and no memory taken for features: it all happens on torch's meta device.
+
+    Args:
+        network: Maps (1, C, H, W) to (1, C', H * scale, W * scale). It is left as it is.
+        channels: C.
+        scale: Output size over input size.
+        unit: Multiple, in pixels, that a restoration pads inputs to; 1 for none.
+        output: Width and height of the output, pixels. The input is that over `scale`, rounded up, and padded.
+
+    Raises:
+        RuntimeError: The network does what tensors without data cannot: it looks at values, or holds tensors that are
+            neither parameters nor buffers.
+    """
+    # Also for what the network makes in its forward pass: SwinIR's masks for shifted windows.
+    with torch.device("meta"), torch.no_grad():
+        image = torch.empty(1, channels, *(_padded(math.ceil(size / scale), unit) for size in reversed(output)))
+        sizes: list[int] = []
+        formulas = {operator: _Formula(formula, sizes) for operator, formula in flop_registry.items()}
+        shapes_only = copy.deepcopy(network).to("meta").eval()
+        with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+            shapes_only(image)
+    return Counts(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        mult_adds=counter.get_total_flops() / 2,
+        activations=float(sum(sizes)),
+        output=output,
+    )
+
+
+def _padded(size: int, unit: int) -> int:
+    return math.ceil(size / unit) * unit

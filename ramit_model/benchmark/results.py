@@ -1,0 +1,277 @@
+"""What a benchmark found out: plain dataclasses, which `results.json` holds as they are. Reports read nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+OUT_OF_MEMORY = "out of memory"
+
+
+class Interval(NamedTuple):
+    """Limits of a 95 % confidence interval, or quartiles."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a network is, whatever it runs on.
+
+    Attributes:
+        parameters: Trainable numbers.
+        mult_adds: Multiplications, each with its addition, of all convolutions and matrix products.
+        activations: Numbers that convolutions and matrix products put out.
+        output: Width and height of the output that `mult_adds` and `activations` belong to, pixels.
+    """
+
+    parameters: int
+    mult_adds: float
+    activations: float
+    output: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """Published PSNR (dB) and SSIM of a network on a test set."""
+
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Published:
+    """Published figures of a network.
+
+    Attributes:
+        source: Where they were published.
+        parameters: As published; papers round.
+        mult_adds: At a 1280x720 output.
+        sets: Name of a test set -> its figures; averages over the whole set.
+        counts_note: A sentence on what was counted otherwise than here, where that makes a difference.
+    """
+
+    source: str
+    parameters: int | None
+    mult_adds: float | None
+    sets: dict[str, PublishedSet]
+    counts_note: str | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """A network of the benchmark.
+
+    Attributes:
+        name: What the option file calls it.
+        network_g: Its options.
+        weights: None: its cost is measured, its quality is not.
+        counts: None where counting failed.
+        published: None where nothing is known.
+    """
+
+    name: str
+    network_g: dict[str, Any]
+    weights: Weights | None
+    counts: Counts | None
+    published: Published | None
+
+
+@dataclass(frozen=True)
+class NetworkQuality:
+    """What a network, or the input itself, is worth on a test set.
+
+    Attributes:
+        images: Image -> metric -> value; without those that ran out of memory.
+        average: Metric -> mean over `images`.
+        interval: Metric -> bootstrap confidence interval of that mean; empty for fewer than two images.
+        difference: Metric -> measured less published average; empty where nothing is published for this set, where
+            images are missing, or where other metrics were measured than published.
+        tiled: Images that were restored in tiles, for want of memory.
+        out_of_memory: Images that could not be restored.
+    """
+
+    images: dict[str, dict[str, float]]
+    average: dict[str, float]
+    interval: dict[str, Interval]
+    difference: dict[str, float]
+    tiled: Sequence[str] = ()
+    out_of_memory: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A Wilcoxon signed-rank test between the PSNRs of two networks on the same images.
+
+    Attributes:
+        first: A network.
+        second: Another one.
+        images: How many both restored.
+        mean_difference: PSNR of `first` less that of `second`, mean over the images, dB.
+        interval: Bootstrap confidence interval of that mean; None for fewer than two images.
+        p: Of the test, two-sided.
+        p_holm: The same, corrected by Holm's method for the number of comparisons on this test set.
+    """
+
+    first: str
+    second: str
+    images: int
+    mean_difference: float
+    interval: Interval | None
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class SetQuality:
+    """A test set.
+
+    Attributes:
+        name: What the option file calls it; denoising: with the noise level, `McMaster_sigma25`.
+        images: Their names, in order.
+        image_count: How many the set has; more than `images` where a limit was given.
+        metrics: Metric -> its block in the option file.
+        reference: What stands for no network at all: `bicubic` or `input`.
+        results: Network -> its quality; `reference` first.
+        comparisons: Of every two networks.
+    """
+
+    name: str
+    images: Sequence[str]
+    image_count: int
+    metrics: dict[str, dict[str, Any]]
+    reference: str
+    results: dict[str, NetworkQuality]
+    comparisons: Sequence[Comparison]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed, the same for all networks.
+
+    Attributes:
+        mode: `forward`, or `train` for a step of training (forward, L1 loss, backward, Adam).
+        device: `cpu` or `cuda`.
+        precision: `float32`, `tf32`, `bfloat16` or `float16`.
+        memory_format: `contiguous` or `channels_last`.
+        compiled: Whether torch.compile was used.
+        width: Of the input, pixels.
+        height: Of the input, pixels.
+        batch: Images in the input.
+    """
+
+    mode: str
+    device: str
+    precision: str
+    memory_format: str
+    compiled: bool
+    width: int
+    height: int
+    batch: int
+
+    @property
+    def words(self) -> str:
+        """All of it in a line: `forward 8 x 64x64, float32, cuda, compiled`."""
+        images = f"{self.batch} x " if self.batch > 1 else ""
+        parts = [f"{self.mode} {images}{self.width}x{self.height}", self.precision, self.device]
+        parts += ["channels last"] if self.memory_format == "channels_last" else []
+        return ", ".join([*parts, *(["compiled"] if self.compiled else [])])
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """What a network costs in a case.
+
+    Attributes:
+        failure: None, `out of memory`, or another reason why there are no times.
+        seconds: Of each run; run i of all networks came one after the other.
+        median: Of `seconds`.
+        spread: Quartiles of `seconds`.
+        ratio: Median of the ratios of the baseline's time to this network's, run by run: above 1 is faster than the
+            baseline. None without a baseline.
+        ratio_spread: Quartiles of these ratios.
+        images_per_second: Throughput, batch over median.
+        peak_memory: Most memory held at a time beyond what holds the process and the weights, bytes. On a CPU, resident
+            memory of a process of its own; on a GPU, what torch allocated.
+    """
+
+    failure: str | None
+    seconds: Sequence[float] = ()
+    median: float | None = None
+    spread: Interval | None = None
+    ratio: float | None = None
+    ratio_spread: Interval | None = None
+    images_per_second: float | None = None
+    peak_memory: int | None = None
+
+
+@dataclass(frozen=True)
+class CaseCost:
+    """What the networks cost in a case."""
+
+    case: Case
+    networks: dict[str, NetworkCost]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A comparison picture.
+
+    Attributes:
+        dataset: Test set.
+        image: Name.
+        crop: Left, top, width, height of what is enlarged, in GT pixels.
+        file: PNG, below the folder of the report.
+        psnr: Network (the reference first) -> PSNR of the whole image, dB.
+        crop_psnr: The same of the crop alone.
+    """
+
+    dataset: str
+    image: str
+    crop: tuple[int, int, int, int]
+    file: str
+    psnr: dict[str, float]
+    crop_psnr: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything.
+
+    Attributes:
+        name: Of the benchmark.
+        option_file: Its path.
+        options: Its content, with what the command line replaced.
+        finished: When, UTC, ISO 8601.
+        scale: Output size over input size.
+        baseline: Network that times are compared with.
+        machine: What it ran on: `system`, `cpu`, `cores`, `memory_gb`, `gpu` (None without), ...
+        versions: Package -> version, `python` first.
+        networks: In the order of the option file.
+        datasets: In the order of the option file.
+        costs: In the order of the option file.
+        strips: In the order of the option file.
+        notes: What the option file names and was not there, a line each.
+    """
+
+    name: str
+    option_file: str
+    options: dict[str, Any]
+    finished: str
+    scale: int
+    baseline: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    networks: Sequence[NetworkInfo]
+    datasets: Sequence[SetQuality]
+    costs: Sequence[CaseCost]
+    strips: Sequence[Strip]
+    notes: Sequence[str] = ()
