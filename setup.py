@@ -22,10 +22,10 @@ setup(
     license_files=["LICENSE"],
     # BasicSR 1.4.2 does not build on Python 3.13 and later.
     python_requires=">=3.10,<3.13",
-    packages=["ramit_arch", "ramit_model", "ramit_model.recipes", "datasets_prep"],
+    packages=["ramit_arch", "ramit_model", "ramit_model.benchmark", "ramit_model.recipes", "datasets_prep"],
     # The option files are installed too, so that the demo runs from anywhere.
     package_dir={"ramit_model.recipes": "options"},
-    package_data={"ramit_model.recipes": ["*.yml"]},
+    package_data={"ramit_model.recipes": ["*.yml"], "ramit_model.benchmark": ["published.yml", "page.html"]},
     install_requires=[
         "basicsr>=1.4.2",
         "torch>=2.7",
@@ -40,6 +40,9 @@ setup(
         "pillow>=10.1",
         "scikit-image>=0.22",
         "tqdm>=4.66",
+        "matplotlib>=3.8",
+        "jinja2>=3.1",
+        "tabulate>=0.9",
         "filelock>=3.13",
         # BasicSR imports distutils, which Python 3.12 no longer has.
         "setuptools>=69; python_version >= '3.12'",
@@ -53,6 +56,7 @@ setup(
             "mypy>=1.14",
             "types-PyYAML",
             "types-tqdm",
+            "types-tabulate",
         ],
     },
     entry_points={"console_scripts": ["basicsr=ramit_model.cli:main"]},

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import ramit_model
 from datasets_prep.errors import SourceError
+from ramit_model.benchmark_command import add_benchmark
 from ramit_model.command import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser
 from ramit_model.errors import InputError
 from ramit_model.prepare_command import add_prepare
@@ -25,6 +26,7 @@ examples:
   basicsr train -opt options/train_RAMiT_x2.yml        train; add --auto_resume to go on after an interruption
   basicsr train -opt FILE --nproc 4                    the same on four GPUs (or four CPU processes)
   basicsr test -opt options/test_RAMiT_x2.yml          test weights: PSNR, SSIM, pictures
+  basicsr benchmark -opt options/benchmark_x2.yml      measure networks side by side: quality, cost, speed, a report
   basicsr prepare list                                 data sets that can be prepared, and where to get them
   basicsr prepare DIV2K --source DIV2K_train_HR.zip --out datasets
 """
@@ -83,6 +85,15 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", default="demo", type=Path, metavar="DIR", help="folder for everything (default: ./demo)")
     demo.set_defaults(run=_demo)
 
+    add_benchmark(
+        verbs.add_parser(
+            "benchmark",
+            allow_abbrev=False,
+            help="measure networks side by side",
+            description="Measure quality, cost, speed and memory of several networks on the same images and "
+            "machine, and write a report: tables, plots, pictures, an HTML page. An interrupted benchmark goes on.",
+        )
+    )
     add_prepare(verbs.add_parser("prepare", allow_abbrev=False, help="turn data sets that you downloaded into LMDBs"))
     return parser
 

@@ -1,6 +1,7 @@
-"""What the commands of this package have in common: a parser that reports in one line, exit codes."""
+"""What the commands of this package have in common: a parser that reports in one line, whole numbers, exit codes."""
 
 import argparse
+from collections.abc import Callable
 from typing import NoReturn
 
 EXIT_INPUT_ERROR = 2
@@ -12,3 +13,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `least` up."""
+
+    def convert(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} up")
+        return int(text)
+
+    return convert

@@ -2,25 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from datasets_prep.errors import SourceError
 from datasets_prep.families import FAMILIES, own_folder
 from datasets_prep.sub_images import Grid
-from ramit_model.command import EXIT_INTERRUPTED, Parser
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number from `least` up."""
-
-    def convert(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} up")
-        return int(text)
-
-    return convert
+from ramit_model.command import EXIT_INTERRUPTED, Parser, at_least
 
 
 def add_prepare(prepare: argparse.ArgumentParser) -> None:
@@ -40,15 +28,15 @@ def add_prepare(prepare: argparse.ArgumentParser) -> None:
     common.add_argument(
         "--compress-level", type=int, choices=range(10), default=1, metavar="N", help="of PNGs, 0 to 9 (default: 1)"
     )
-    common.add_argument("--jobs", type=_at_least(1), metavar="N", help="processes (default: one a core)")
+    common.add_argument("--jobs", type=at_least(1), metavar="N", help="processes (default: one a core)")
     common.add_argument("--force", action="store_true", help="replace what is there")
     grid = Parser(add_help=False)
     grid.add_argument(
-        "--crop-size", type=_at_least(0), metavar="N", help="cut squares of N GT pixels; 0 keeps images whole"
+        "--crop-size", type=at_least(0), metavar="N", help="cut squares of N GT pixels; 0 keeps images whole"
     )
-    grid.add_argument("--step", type=_at_least(1), metavar="N", help="distance of squares (default: half of N)")
+    grid.add_argument("--step", type=at_least(1), metavar="N", help="distance of squares (default: half of N)")
     grid.add_argument(
-        "--thresh-size", type=_at_least(0), default=0, metavar="N", help="leave up to N pixels at the border"
+        "--thresh-size", type=at_least(0), default=0, metavar="N", help="leave up to N pixels at the border"
     )
     for family in FAMILIES.values():
         parser = families.add_parser(
@@ -75,7 +63,7 @@ def add_prepare(prepare: argparse.ArgumentParser) -> None:
     )
     folder.add_argument(
         "--scale",
-        type=_at_least(2),
+        type=at_least(2),
         nargs="+",
         default=[],
         metavar="N",
@@ -90,7 +78,7 @@ def add_prepare(prepare: argparse.ArgumentParser) -> None:
         "prepared folders.",
     )
     check.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    check.add_argument("--jobs", type=_at_least(1), metavar="N", help="processes (default: one a core)")
+    check.add_argument("--jobs", type=at_least(1), metavar="N", help="processes (default: one a core)")
     check.set_defaults(run=_prepare_check)
     listing = families.add_parser("list", allow_abbrev=False, help="all families: what they need, where to get it")
     listing.add_argument("names", nargs="*", metavar="NAME", help="default: all")

@@ -1,0 +1,35 @@
+"""Memory: how much a process holds, and whether an error says that there was too little."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+KILO = 1024
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` is torch's, NumPy's, OpenCV's or Python's way to say so."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    message = str(error).lower()
+    return any(words in message for words in ("out of memory", "can't allocate memory", "insufficient memory"))
+
+
+def resident() -> int:
+    """Resident memory of this process, bytes; 0 where the system does not tell."""
+    return _status("VmRSS:")
+
+
+def resident_peak() -> int:
+    """The largest that `resident` has been so far, bytes; 0 where the system does not tell."""
+    return _status("VmHWM:")
+
+
+def _status(name: str) -> int:
+    if sys.platform != "linux":
+        return 0
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * KILO
+    return 0

@@ -1,0 +1,372 @@
+"""What to measure: the option file of a benchmark, checked before anything runs."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+import ramit_model
+from ramit_model.benchmark import published
+from ramit_model.benchmark.results import Case
+from ramit_model.errors import InputError
+from ramit_model.forms import Block, Natural, Sigma, Typed, check_form, suggest
+from ramit_model.option_file import Options
+from ramit_model.options import (
+    check_compiler,
+    check_dataset,
+    check_device,
+    check_metrics,
+    check_name,
+    check_network,
+    read_options,
+    test_at_each_sigma,
+)
+
+PARTS = ("quality", "cost")
+"""What `--only` knows beside networks and data sets."""
+
+# Form ----------------------------------------------------------------------------------------------------------------
+
+
+class _Network(Block):
+    network_g: Typed
+    weights: str | None = None
+    param_key: str | None = "params"
+    published: str | None = None
+
+
+class _Val(Block):
+    metrics: Annotated[dict[str, Typed], Field(min_length=1)]
+    sigma: Annotated[list[Sigma], Field(min_length=1)] | None = None
+    tile: Natural | None = None
+
+
+_Input = Annotated[list[Natural], Field(min_length=2, max_length=3)]
+
+
+class _Cost(Block):
+    devices: Literal["auto"] | Annotated[list[Literal["cpu", "cuda"]], Field(min_length=1)] = "auto"
+    precisions: Annotated[list[Literal["float32", "tf32", "bfloat16", "float16"]], Field(min_length=1)] = Field(
+        default=["float32"]
+    )
+    memory_formats: Annotated[list[Literal["contiguous", "channels_last"]], Field(min_length=1)] = Field(
+        default=["contiguous"]
+    )
+    compile: Annotated[list[bool], Field(min_length=1)] = Field(default=[False])
+    inputs: list[_Input] = Field(default=[])
+    train: list[_Input] = Field(default=[])
+    runs: Natural = 9
+    warmup: Annotated[int, Field(ge=0)] = 2
+
+
+class _Strip(Block):
+    dataset: str
+    image: str | None = None
+    crop: Annotated[list[int], Field(min_length=4, max_length=4)] | None = None
+    size: Natural = 64
+
+
+class _Benchmark(Block):
+    name: str
+    scale: Natural
+    num_gpu: Any = "auto"
+    baseline: str | None = None
+    networks: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    datasets: dict[str, dict[str, Any]] = Field(default={})
+    val: dict[str, Any] | None = None
+    cost: dict[str, Any] | None = None
+    strips: list[dict[str, Any]] = Field(default=[])
+
+
+# Plan ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to measure.
+
+    Attributes:
+        name: What the option file calls it.
+        network_g: Its options.
+        weights: File, or None: no quality.
+        param_key: Key of the weights in a BasicSR file.
+        published: Entry of the published figures, or None.
+    """
+
+    name: str
+    network_g: Options
+    weights: str | None
+    param_key: str | None
+    published: str | None
+
+
+@dataclass(frozen=True)
+class StripPlan:
+    """A comparison picture to draw.
+
+    Attributes:
+        dataset: Test set.
+        image: Name; None: the first one.
+        crop: Left, top, width, height in GT pixels; None: where the reference is worst.
+        size: Side of a crop that is not given.
+    """
+
+    dataset: str
+    image: str | None
+    crop: tuple[int, int, int, int] | None
+    size: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything to measure.
+
+    Attributes:
+        name: Of the benchmark.
+        option_file: Its path.
+        options: Its content, with what the command line replaced.
+        scale: Output size over input size.
+        num_gpu: 0: the CPU restores the images of the test sets.
+        baseline: Network that times are compared with.
+        networks: At least one.
+        datasets: Blocks of the test sets, as the tester takes them.
+        metrics: Metric -> block.
+        tile: Side of the tiles that images are restored in where memory is short, in LQ pixels; None: not at all.
+        cases: What to time.
+        runs: Of each case.
+        warmup: Runs before them that do not count.
+        strips: Pictures to draw.
+        limit: Images of a test set at the most; None: all.
+        missing: What the option file names and is not there, a line each.
+    """
+
+    name: str
+    option_file: str
+    options: Options
+    scale: int
+    num_gpu: int
+    baseline: str
+    networks: Sequence[Network]
+    datasets: Sequence[Options]
+    metrics: dict[str, Options]
+    tile: int | None
+    cases: Sequence[Case]
+    runs: int
+    warmup: int
+    strips: Sequence[StripPlan]
+    limit: int | None
+    missing: Sequence[str]
+
+
+def load_plan(
+    path: str | os.PathLike[str],
+    *,
+    forced: Iterable[str] = (),
+    only: Sequence[str] = (),
+    limit: int | None = None,
+    incomplete: bool = False,
+) -> Plan:
+    """Read the option file of a benchmark and check everything that can be known before it begins.
+
+    Args:
+        path: YAML option file.
+        forced: Entries of `--force_yml`.
+        only: Names of networks, of data sets, `quality` or `cost`; of each kind that is named, the others are left out.
+        limit: Images of a test set at the most.
+        incomplete: Do without weights and test sets that are not there; otherwise they are errors.
+
+    Raises:
+        InputError: Something is wrong; one line for each mistake.
+    """
+    ramit_model.register()
+    file = str(path)
+    options = read_options(path, forced, leave_out=("networks", "datasets"))
+    check_form(_Benchmark, options, f"{file}: ")
+    check_name(options["name"], file)
+    options.setdefault("num_gpu", "auto")
+    check_device(options, file)
+    missing = _missing(options, file)
+    if missing and not incomplete:
+        remedy = f"{file}: give the paths, or say --incomplete to do without what is not there"
+        raise InputError("\n".join([*missing, remedy]))
+    if incomplete:
+        _do_without(options)
+    networks = [_network(name, block, options, file) for name, block in options["networks"].items()]
+    baseline = options.get("baseline") or networks[0].name
+    if baseline not in options["networks"]:
+        raise InputError(f"{file}: baseline: {baseline!r} is no network here{suggest(baseline, options['networks'])}")
+    val = _check_val(options, file)
+    datasets = _test_sets(options, file)
+    cost = _check_cost(options, file)
+    plan = Plan(
+        name=options["name"],
+        option_file=file,
+        options=options,
+        scale=options["scale"],
+        num_gpu=_gpus(options["num_gpu"]),
+        baseline=baseline,
+        networks=networks,
+        datasets=datasets,
+        metrics=val.get("metrics", {}),
+        tile=val.get("tile"),
+        cases=_cases(cost, options, file),
+        runs=cost.get("runs", _Cost().runs),
+        warmup=cost.get("warmup", _Cost().warmup),
+        strips=_strips(options, datasets, file),
+        limit=limit,
+        missing=missing,
+    )
+    return _restrict(plan, only, file)
+
+
+def _missing(options: Options, file: str) -> list[str]:
+    """Weights and folders that are not there."""
+    lines = []
+    for name, block in options["networks"].items():
+        weights = block.get("weights")
+        if isinstance(weights, str) and not Path(weights).expanduser().is_file():
+            lines.append(f"{file}: networks.{name}.weights: {weights}: no such file")
+    for phase, block in options.get("datasets", {}).items():
+        for key in ("dataroot_gt", "dataroot_lq"):
+            root = block.get(key)
+            if isinstance(root, str) and not Path(root).expanduser().is_dir():
+                lines.append(f"{file}: datasets.{phase}.{key}: {root}: no such folder")
+    return lines
+
+
+def _do_without(options: Options) -> None:
+    """Leave out what is not there, in place."""
+    for block in options["networks"].values():
+        if isinstance(block.get("weights"), str) and not Path(block["weights"]).expanduser().is_file():
+            block["weights"] = None
+    options["datasets"] = {
+        phase: block
+        for phase, block in options.get("datasets", {}).items()
+        if all(
+            Path(block[key]).expanduser().is_dir()
+            for key in ("dataroot_gt", "dataroot_lq")
+            if isinstance(block.get(key), str)
+        )
+    }
+
+
+def _network(name: str, block: Options, options: Options, file: str) -> Network:
+    where = f"{file}: networks.{name}"
+    check_form(_Network, block, f"{where}.")
+    check_network({**options, "network_g": block["network_g"]}, where)
+    figures = block.get("published")
+    if figures is not None and figures not in published.names():
+        raise InputError(f"{where}.published: nothing is known as {figures!r}{suggest(figures, published.names())}")
+    return Network(
+        name=name,
+        network_g=block["network_g"],
+        weights=block.get("weights"),
+        param_key=block.get("param_key", "params"),
+        published=figures,
+    )
+
+
+def _check_val(options: Options, file: str) -> Options:
+    val: Options = options.get("val") or {}
+    if options.get("datasets"):
+        check_form(_Val, val, f"{file}: val.")
+        check_metrics(val["metrics"], file)
+    return val
+
+
+def _test_sets(options: Options, file: str) -> list[Options]:
+    """The blocks of the test sets, one for each noise level."""
+    for phase, block in options.get("datasets", {}).items():
+        check_dataset(block, phase, options, file, is_train=False)
+        if not block.get("dataroot_gt"):
+            raise InputError(
+                f"{file}: datasets.{phase}.dataroot_gt: is missing; without GT there is nothing to measure"
+            )
+    options.setdefault("datasets", {})
+    spread = {"datasets": options["datasets"], "val": options.get("val")}
+    test_at_each_sigma(spread, file)
+    # What BasicSR's parser adds.
+    return [{**block, "phase": "test", "scale": options["scale"]} for block in spread["datasets"].values()]
+
+
+def _gpus(num_gpu: Any) -> int:
+    import torch
+
+    return min(torch.cuda.device_count(), 1) if num_gpu == "auto" else int(num_gpu)
+
+
+def _check_cost(options: Options, file: str) -> Options:
+    import torch
+
+    cost: Options = options.get("cost") or {}
+    check_form(_Cost, cost, f"{file}: cost.")
+    if "cuda" in cost.get("devices", ()) and not torch.cuda.is_available():
+        raise InputError(f"{file}: cost.devices: cuda needs a GPU and none is found; write auto to use what is there")
+    if any(cost.get("compile", ())):
+        check_compiler(f"{file}: cost.compile")
+    return cost
+
+
+def _cases(cost: Options, options: Options, file: str) -> list[Case]:
+    """Every combination; TF32 is there on GPUs only."""
+    settings = _Cost(**cost)
+    devices = settings.devices
+    if devices == "auto":
+        devices = ["cuda"] if _gpus(options["num_gpu"]) else ["cpu"]
+    cases = [
+        Case(
+            mode=mode,
+            device=device,
+            precision=precision,
+            memory_format=memory_format,
+            compiled=compiled,
+            width=size[0],
+            height=size[1],
+            batch=size[2] if len(size) > 2 else 1,
+        )
+        for device in devices
+        for mode, sizes in (("forward", settings.inputs), ("train", settings.train))
+        for size in sizes
+        for precision in settings.precisions
+        for memory_format in settings.memory_formats
+        for compiled in settings.compile
+        if precision != "tf32" or device == "cuda"
+    ]
+    if (settings.inputs or settings.train) and not cases:
+        raise InputError(f"{file}: cost.precisions: tf32 needs a GPU and none is used; add float32")
+    return cases
+
+
+def _strips(options: Options, datasets: Sequence[Options], file: str) -> list[StripPlan]:
+    strips = []
+    for i, block in enumerate(options.get("strips", [])):
+        check_form(_Strip, block, f"{file}: strips.{i}.")
+        if block["dataset"] in {dataset["name"] for dataset in datasets}:  # others were left out
+            strip = _Strip(**block)
+            crop = (*strip.crop,) if strip.crop else None
+            strips.append(StripPlan(strip.dataset, strip.image, crop, strip.size))  # type: ignore[arg-type]
+    return strips
+
+
+def _restrict(plan: Plan, only: Sequence[str], file: str) -> Plan:
+    """Leave out what `--only` does not name."""
+    networks = [network.name for network in plan.networks]
+    datasets = [block["name"] for block in plan.datasets]
+    known = [*networks, *datasets, *PARTS]
+    for name in only:
+        if name not in known:
+            raise InputError(f"--only {name}: {file} has no such network or data set{suggest(name, known)}")
+    wanted_networks = [name for name in networks if name in only] or networks
+    wanted_datasets = [name for name in datasets if name in only] or datasets
+    parts = [part for part in PARTS if part in only] or PARTS
+    return replace(
+        plan,
+        networks=[network for network in plan.networks if network.name in wanted_networks],
+        baseline=plan.baseline if plan.baseline in wanted_networks else wanted_networks[0],
+        datasets=[block for block in plan.datasets if block["name"] in wanted_datasets and "quality" in parts],
+        cases=plan.cases if "cost" in parts else (),
+        strips=[strip for strip in plan.strips if strip.dataset in wanted_datasets and "quality" in parts],
+    )

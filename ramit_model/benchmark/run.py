@@ -1,0 +1,194 @@
+"""The whole of a benchmark: count, measure, compare, report."""
+
+import datetime
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import ramit_arch  # noqa: F401  mends BasicSR for the imports below
+
+import cv2
+import numpy as np
+from basicsr.archs import build_network
+
+from ramit_model.benchmark import published
+from ramit_model.benchmark.cost import channels_of, measure_costs
+from ramit_model.benchmark.counting import count
+from ramit_model.benchmark.fingerprints import environment, weights_of
+from ramit_model.benchmark.isolation import be_quiet
+from ramit_model.benchmark.measurements import Measurements
+from ramit_model.benchmark.plan import Network, Plan, StripPlan
+from ramit_model.benchmark.quality import Quality, TestImage, TestSet, read_gt, read_sets, reference
+from ramit_model.benchmark.report import write_report
+from ramit_model.benchmark.results import (
+    Counts,
+    NetworkInfo,
+    NetworkQuality,
+    Results,
+    SetQuality,
+    Strip,
+)
+from ramit_model.benchmark.statistics import compare, mean_interval
+from ramit_model.benchmark.strips import choose_crop, crop_psnr, draw_strip
+from ramit_model.evaluation import Picture
+from ramit_model.padding import size_unit
+
+MEASUREMENTS = "measurements.jsonl"
+
+
+def run_benchmark(plan: Plan, out: Path) -> Results:
+    """Measure what is not measured yet, and write the report.
+
+    Args:
+        plan: From `load_plan`.
+        out: Folder of the benchmark, with what an interrupted one has measured.
+
+    Raises:
+        InputError: An image or weights cannot be used, or another benchmark writes into `out`.
+        OSError: A file cannot be written.
+    """
+    be_quiet()
+    here = environment()
+    with Measurements(out / MEASUREMENTS) as store:
+        networks = [_info(network, plan) for network in plan.networks]
+        test_sets = read_sets(plan)
+        quality = Quality(plan, test_sets, store, here, out / "pictures")
+        quality.measure()
+        costs = measure_costs(plan, store, here)
+        strips = [strip for strip in (_strip(quality, *drawn) for drawn in quality.strips()) if strip]
+        results = Results(
+            name=plan.name,
+            option_file=plan.option_file,
+            options=plan.options,
+            finished=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            scale=plan.scale,
+            baseline=plan.baseline,
+            machine=here["machine"],
+            versions=here["versions"],
+            networks=networks,
+            datasets=[_set_quality(quality, test_set) for test_set in test_sets],
+            costs=costs,
+            strips=[strip for strip, _ in strips],
+            notes=plan.missing,
+        )
+        write_report(results, {strip.file: content for strip, content in strips}, out)
+    return results
+
+
+def _info(network: Network, plan: Plan) -> NetworkInfo:
+    return NetworkInfo(
+        name=network.name,
+        network_g=network.network_g,
+        weights=weights_of(network),
+        counts=_counts(network, plan.scale),
+        published=published.load()[network.published] if network.published else None,
+    )
+
+
+def _counts(network: Network, scale: int) -> Counts | None:
+    built = build_network(deepcopy(network.network_g))
+    unit, channels = size_unit(built, network.network_g), channels_of(built, network.network_g)
+    try:
+        return count(built, channels=channels, scale=scale, unit=unit)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        print(f"{network.name}: Mult-Adds cannot be counted: {reason}", file=sys.stderr)
+        return None
+
+
+def _set_quality(quality: Quality, test_set: TestSet) -> SetQuality:
+    plan = quality.plan
+    results = {
+        network.name if network else reference(plan.scale): _network_quality(quality, test_set, network)
+        for network in quality.networks
+    }
+    psnr = _psnr_metric(plan)
+    measured = {
+        name: {image: metrics[psnr] for image, metrics in result.images.items()} if psnr else {}
+        for name, result in results.items()
+        if name != reference(plan.scale)
+    }
+    return SetQuality(
+        name=test_set.name,
+        images=[image.name for image in test_set.images],
+        image_count=test_set.image_count,
+        metrics=plan.metrics,
+        reference=reference(plan.scale),
+        results=results,
+        comparisons=compare(measured),
+    )
+
+
+def _psnr_metric(plan: Plan) -> str | None:
+    """The name that the option file gives to PSNR."""
+    return next((name for name, block in plan.metrics.items() if block["type"] == "calculate_psnr"), None)
+
+
+def _network_quality(quality: Quality, test_set: TestSet, network: Network | None) -> NetworkQuality:
+    plan = quality.plan
+    values = {image.name: quality.value(test_set, network, image) for image in test_set.images}
+    images: dict[str, dict[str, float]] = {
+        name: value["metrics"] for name, value in values.items() if "metrics" in value
+    }
+    columns = {metric: [metrics[metric] for metrics in images.values()] for metric in plan.metrics}
+    average = {metric: float(np.mean(column)) for metric, column in columns.items() if column}
+    intervals = {metric: mean_interval(column) for metric, column in columns.items()}
+    difference: dict[str, float] = {}
+    figures = published.load()[network.published].sets if network and network.published else {}
+    if test_set.name in figures and published.comparable(test_set.name, len(images), plan.metrics, plan.scale):
+        difference = published.differences(average, figures[test_set.name])
+    return NetworkQuality(
+        images=images,
+        average=average,
+        interval={metric: interval for metric, interval in intervals.items() if interval},
+        difference=difference,
+        tiled=[name for name, value in values.items() if value.get("tiled")],
+        out_of_memory=[name for name, value in values.items() if "out_of_memory" in value],
+    )
+
+
+def _strip(quality: Quality, test_set: TestSet, image: TestImage, drawn: StripPlan) -> tuple[Strip, bytes] | None:
+    """A comparison picture and its entry; None where the crop is not inside the image."""
+    plan = quality.plan
+    gt = read_gt(test_set, image)
+    pictures = _pictures(quality, test_set, image)
+    first = next(iter(pictures.values()), gt)
+    crop = drawn.crop or choose_crop(gt, first, drawn.size)
+    height, width = gt.shape[:2]
+    if crop[0] < 0 or crop[1] < 0 or min(crop[2:]) < 1 or crop[0] + crop[2] > width or crop[1] + crop[3] > height:
+        print(f"strips: crop {list(crop)} is not inside {image.name}, {width}x{height} pixels", file=sys.stderr)
+        return None
+    psnr = _psnr_metric(plan)
+    on_y = bool(psnr and plan.metrics[psnr].get("test_y_channel"))
+    in_crop = {name: crop_psnr(picture, gt, crop, test_y_channel=on_y) for name, picture in pictures.items()}
+    whole = _psnr_of(quality, test_set, image)
+    captions = {
+        name: f"{whole[name]:.2f} dB (crop {value:.2f})" if name in whole else f"crop {value:.2f} dB"
+        for name, value in in_crop.items()
+    }
+    file = f"strips/{test_set.name}_{image.name}.png"
+    restored = {name: value for name, value in whole.items() if name != reference(plan.scale)}
+    best = [name for name, value in restored.items() if value == max(restored.values())]
+    content = draw_strip(gt, pictures, crop, captions, f"{test_set.name}, {image.name}", best)
+    return Strip(test_set.name, image.name, crop, file, whole, in_crop), content
+
+
+def _pictures(quality: Quality, test_set: TestSet, image: TestImage) -> dict[str, Picture]:
+    """What the reference and every network made of an image."""
+    pictures: dict[str, Any] = {}
+    for network in quality.networks:
+        path = quality.picture(test_set, network, image)
+        if path.is_file():
+            name = network.name if network else reference(quality.plan.scale)
+            pictures[name] = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return pictures
+
+
+def _psnr_of(quality: Quality, test_set: TestSet, image: TestImage) -> dict[str, float]:
+    psnr, psnrs = _psnr_metric(quality.plan), {}
+    for network in quality.networks:
+        metrics: dict[str, float] = quality.value(test_set, network, image).get("metrics", {})
+        if psnr in metrics:
+            psnrs[network.name if network else reference(quality.plan.scale)] = metrics[psnr]
+    return psnrs

@@ -1,0 +1,55 @@
+"""Restores a large image in overlapping tiles, for want of memory."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+OVERLAP = 32
+"""Of neighbouring tiles, in LQ pixels; a quarter of a tile at the most."""
+
+
+def run_tiled(restore: Callable[[Tensor], Tensor], lq: Tensor, tile: int, scale: int) -> Tensor:
+    """Restore tile by tile; where tiles overlap, one fades into the other.
+
+    Never exactly the whole image's result where a network sees all of it, as RAMiT's channel attention does.
+
+    Args:
+        restore: (1, C, h, w) -> (1, C, h * scale, w * scale).
+        lq: (1, C, H, W).
+        tile: Largest h and w.
+        scale: Output size over input size.
+
+    Returns:
+        (1, C, H * scale, W * scale), on the device of `lq`.
+    """
+    height, width = lq.shape[-2:]
+    overlap = min(OVERLAP, tile // 4)
+    result = lq.new_zeros(*lq.shape[:-2], height * scale, width * scale)
+    total = lq.new_zeros(height * scale, width * scale)
+    for top in _starts(height, tile, overlap):
+        for left in _starts(width, tile, overlap):
+            part = restore(lq[..., top : top + tile, left : left + tile]).to(lq.device)
+            rows, columns = (
+                slice(start * scale, start * scale + size)
+                for start, size in zip((top, left), part.shape[-2:], strict=True)
+            )
+            weight = _fade(part.shape[-2], overlap * scale, lq)[:, None] * _fade(part.shape[-1], overlap * scale, lq)
+            result[..., rows, columns] += part * weight
+            total[rows, columns] += weight
+    return result / total
+
+
+def _starts(size: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles begin, as evenly as whole pixels allow."""
+    if size <= tile:
+        return [0]
+    count = math.ceil((size - overlap) / (tile - overlap))
+    return [round(i * (size - tile) / (count - 1)) for i in range(count)]
+
+
+def _fade(size: int, overlap: int, like: Tensor) -> Tensor:
+    """Weights that rise from the ends of a tile inwards, (size,), above 0."""
+    position = torch.arange(1, size + 1, device=like.device, dtype=like.dtype)
+    return torch.minimum(position, size + 1 - position).clamp(max=max(overlap, 1))
