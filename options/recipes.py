@@ -97,6 +97,9 @@ RECIPES: tuple[tuple[str, tuple[str, ...], TrainingData, Schedule], ...] = (
     ("GDN", ("RAMiT",),                           DFBW,  PROGRESSIVE),
     ("LLE", ("RAMiT", "RAMiT-slimLLE"),           LOL,   PROGRESSIVE),
     ("DR",  ("RAMiT",),                           RAIN,  PROGRESSIVE),
+    ("x2",  ("NGswin",),                          DIV2K, SCRATCH),
+    ("x3",  ("NGswin",),                          DIV2K, FROM_X2),
+    ("x4",  ("NGswin",),                          DIV2K, FROM_X2),
     ("x2",  ("SwinIR-light",),                    DIV2K, SWINIR),
     ("x3",  ("SwinIR-light",),                    DIV2K, SWINIR),
     ("x4",  ("SwinIR-light",),                    DIV2K, SWINIR),
@@ -111,6 +114,22 @@ TASKS = {
     "DR":  Task("deraining", ("Test100", "Rain100H"), on_y=True),
 }
 # fmt: on
+
+COMPARED = ("NGswin", "SwinIR-light")
+"""Networks that RAMiT is compared with."""
+
+SPEED = "speed"
+BENCHMARKS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "x2": ("SwinIR-light", ("640, 360", "128, 128, 8"), "Set5/butterfly Set14/barbara Urban100/img_092"),
+    "x3": ("SwinIR-light", ("426, 240", "128, 128, 8"), "Set5/butterfly Set14/barbara Urban100/img_092"),
+    "x4": ("SwinIR-light", ("320, 180", "128, 128, 8"), "Set5/butterfly Set14/barbara Urban100/img_092"),
+    "CDN": ("RAMiT", ("640, 360", "128, 128, 8"), "McMaster_sigma50/1 Urban100_sigma50/img_092"),
+    "GDN": ("RAMiT", ("640, 360", "128, 128, 8"), "Set12_sigma50/09 Urban100_sigma50/img_092"),
+    "LLE": ("RAMiT", ("600, 400", "128, 128, 8"), "LOL/146 LOL/748"),
+    "DR": ("RAMiT", ("640, 360", "128, 128, 8"), "Test100 Rain100H"),
+    SPEED: ("SwinIR-light", ("192, 192", "320, 180", "64, 64, 8"), ""),
+}
+"""Task or scale -> the network that times are compared with, LQ inputs to time, images to draw (the first of a set)."""
 
 CLEAN_FOLDERS = {"Urban100": "Urban100/HR", "BSD68": "CBSD68/GT  # the colour set through RGB2GRAY"}
 """Where clean images are, if not in `<set>/GT`."""
@@ -148,7 +167,8 @@ class Recipe:
     @property
     def weights(self) -> str:
         """The published file."""
-        return f"weights/{self.network}_{self.goal.upper()}.pth"
+        goal = self.goal if self.network == "NGswin" else self.goal.upper()
+        return f"weights/{self.network}_{goal}.pth"
 
     @property
     def progressive(self) -> bool:
@@ -197,11 +217,15 @@ def block(key: str, *parts: str, comment: str = "") -> str:
     return line(f"{key}:", comment) + indent("".join(parts), "  ")
 
 
-def head(comment: str, name: str, scale: int) -> str:
+def head(comment: str, name: str, scale: int, *more: str) -> str:
     """What the file is, and the options that stand in no block."""
     written = "Written by options/recipes.py. For changes of your own, copy this file under another name.\n"
-    options = f"name: {name}\nmodel_type: RestorationModel\nscale: {scale}\nnum_gpu: auto\nmanual_seed: 0\n"
-    return indent(written + comment, "# ") + options
+    return indent(written + comment, "# ") + f"name: {name}\n{''.join(more)}scale: {scale}\nnum_gpu: auto\n"
+
+
+def run_head(comment: str, name: str, scale: int) -> str:
+    """The head of a training or a test."""
+    return head(comment, name, scale, "model_type: RestorationModel\n") + "manual_seed: 0\n"
 
 
 def data_set(phase: str, name: str, gt: str, lq: str | None, *more: str) -> str:
@@ -299,6 +323,8 @@ def network(recipe: Recipe) -> str:
     """The network with its published settings."""
     if recipe.network == "SwinIR-light":
         return block("network_g", SWINIR_LIGHT.format(scale=recipe.scale))
+    if recipe.network == "NGswin":
+        return block("network_g", f"type: NGswin\nscale: {recipe.scale}\n")
     scale = f"scale: {recipe.scale}\n" if recipe.scale > 1 else ""
     return block("network_g", f"type: RAMiT\nvariant: {recipe.network}\ntask: {recipe.task_name}\n", scale)
 
@@ -441,7 +467,7 @@ def preparation(*sets: str) -> str:
 
 def train_file(recipe: Recipe) -> str:
     """The training recipe of a network."""
-    source = "for comparison" if recipe.network == "SwinIR-light" else "as published"
+    source = "for comparison" if recipe.network in COMPARED else "as published"
     begins = " from x2 weights" if recipe.warm_start else ""
     comment = (
         f"{recipe.network} {recipe.goal} {source}: "
@@ -452,7 +478,7 @@ def train_file(recipe: Recipe) -> str:
     validation = evaluation_set("val", recipe.task.test_sets[0], recipe)
     return "\n".join(
         (
-            head(comment, f"train_{recipe.name}", recipe.scale),
+            run_head(comment, f"train_{recipe.name}", recipe.scale),
             block("datasets", training_set(recipe), validation),
             network(recipe),
             start(recipe),
@@ -483,7 +509,7 @@ def test_file(recipe: Recipe) -> str:
     own = f"experiments/train_{recipe.name}/models/net_g_latest.pth"
     return "\n".join(
         (
-            head(comment, f"test_{recipe.name}", recipe.scale),
+            run_head(comment, f"test_{recipe.name}", recipe.scale),
             block("datasets", *sets),
             network(recipe),
             path(
@@ -525,7 +551,7 @@ def train_demo() -> str:
     training_data = demo_set("train", "train") + loading("gt_size: 64\nbatch_size_per_gpu: 4\n", workers=1)
     return "\n".join(
         (
-            head(comment, "demo", scale=2),
+            run_head(comment, "demo", scale=2),
             block("datasets", training_data, demo_set("val", "val")),
             DEMO_NETWORK,
             path("~", train=True),
@@ -541,7 +567,7 @@ def test_demo() -> str:
     comment = "Tests the demo's network; `basicsr demo` runs it before and after training.\n"
     return "\n".join(
         (
-            head(comment, "demo", scale=2),
+            run_head(comment, "demo", scale=2),
             block("datasets", demo_set("test", "val")),
             DEMO_NETWORK,
             path("experiments/demo/models/net_g_latest.pth", train=False),
@@ -550,13 +576,88 @@ def test_demo() -> str:
     )
 
 
-def option_files() -> Iterator[tuple[str, str]]:
-    """Name and text of every option file."""
+def benchmarked(recipe: Recipe, *, trained: bool) -> str:
+    """A network of a benchmark; where it is trained, with its weights."""
+    return block(
+        recipe.network,
+        network(recipe),
+        f"weights: {recipe.weights if trained else '~  # random ones cost the same'}\n",
+        "param_key: params_ema\n" if trained and recipe.schedule.ema_decay else "",
+        f"published: {recipe.name}  # entry of the published figures\n",
+    )
+
+
+def cost(inputs: Sequence[str], *precisions: str) -> str:
+    """What is timed."""
+    return block(
+        "cost",
+        "devices: auto  # the GPU where there is one, else the CPU; or [cpu, cuda]\n",
+        f"precisions: [{', '.join(precisions)}]  # float32, tf32 (on GPUs), bfloat16, float16\n",
+        "memory_formats: [contiguous]  # or channels_last\n",
+        "compile: [false]\n",
+        line(f"inputs: [{', '.join(f'[{size}]' for size in inputs)}]", "forward pass: LQ width, height, images (or 1)"),
+        line("train: [[64, 64, 4]]", "training step, likewise"),
+        "runs: 9\nwarmup: 2\n",
+    )
+
+
+def strips(names: str) -> str:
+    """Images to draw."""
+    rows = []
+    for name in names.split():
+        folder, _, image = name.partition("/")
+        rows.append(f"- {{dataset: {folder}{f', image: {image!r}' if image else ''}}}\n")
+    return block(
+        "strips", *rows, comment="pictures to compare; crop: [left, top, width, height], GT pixels, or automatic"
+    )
+
+
+def benchmark_file(goal: str) -> str:
+    """A benchmark of all networks for a task, or of speed alone."""
+    baseline, inputs, images = BENCHMARKS[goal]
+    quality = goal != SPEED
+    measured = [recipe for recipe in recipes() if recipe.goal == (goal if quality else "x2")]
+    recipe = measured[0]
+    if quality:
+        comment = (
+            f"{', '.join(recipe.network for recipe in measured)}: {recipe.task.words} {goal}, side by side.\n"
+            f"{preparation(*recipe.task.test_sets)}\n"
+            f"basicsr benchmark -opt options/benchmark_{goal}.yml\n"
+            "--incomplete does without the weights and data sets that are not there.\n"
+        )
+    else:
+        comment = (
+            "Speed and memory of the x2 networks, without data and weights.\n"
+            f"basicsr benchmark -opt options/benchmark_{goal}.yml\n"
+        )
+    sets = [evaluation_set(f"test_{i}", name, recipe) for i, name in enumerate(recipe.task.test_sets, 1)]
+    tile = "tile: ~  # side of tiles, LQ pixels, for images that memory is too small for\n"
+    levels = sigma(recipe, 15, 25, 50, comment="every set is tested at each noise level")
+    parts = (
+        head(comment, f"benchmark_{goal}", recipe.scale, f"baseline: {baseline}  # times are compared with its\n"),
+        block("networks", *(benchmarked(recipe, trained=quality) for recipe in measured)),
+        block("datasets", *sets) if quality else "",
+        block("val", levels, tile, recipe_metrics(recipe)) if quality else "",
+        cost(inputs, "float32", *([] if quality else ["bfloat16"])),
+        strips(images) if quality else "",
+    )
+    return "\n".join(part for part in parts if part)
+
+
+def recipes() -> Iterator[Recipe]:
+    """Every network in the table, for each of its tasks."""
     for goal, networks, data, schedule in RECIPES:
         for name in networks:
-            recipe = Recipe(goal, name, data, schedule)
-            yield f"train_{recipe.name}.yml", train_file(recipe)
-            yield f"test_{recipe.name}.yml", test_file(recipe)
+            yield Recipe(goal, name, data, schedule)
+
+
+def option_files() -> Iterator[tuple[str, str]]:
+    """Name and text of every option file."""
+    for recipe in recipes():
+        yield f"train_{recipe.name}.yml", train_file(recipe)
+        yield f"test_{recipe.name}.yml", test_file(recipe)
+    for goal in BENCHMARKS:
+        yield f"benchmark_{goal}.yml", benchmark_file(goal)
     yield "train_demo.yml", train_demo()
     yield "test_demo.yml", test_demo()
 

@@ -10,6 +10,7 @@ import yaml
 from helpers import REPOSITORY
 
 from ramit_model import options
+from ramit_model.benchmark.plan import load_plan
 from ramit_model.options import load_options
 
 FOLDER = REPOSITORY / "options"
@@ -20,7 +21,19 @@ NAMES = {
     *("RAMiT_x2", "RAMiT_x3", "RAMiT_x4", "RAMiT_CDN", "RAMiT_GDN", "RAMiT_LLE", "RAMiT_DR"),
     *("RAMiT-1_x2", "RAMiT-1_x3", "RAMiT-1_x4", "RAMiT-1_CDN"),
     *("RAMiT-slimSR_x2", "RAMiT-slimSR_x3", "RAMiT-slimSR_x4", "RAMiT-slimLLE_LLE"),
-    *("SwinIR-light_x2", "SwinIR-light_x3", "SwinIR-light_x4"),
+    *("NGswin_x2", "NGswin_x3", "NGswin_x4", "SwinIR-light_x2", "SwinIR-light_x3", "SwinIR-light_x4"),
+}
+
+SR_NETWORKS = ["RAMiT", "RAMiT-1", "RAMiT-slimSR", "NGswin", "SwinIR-light"]
+BENCHMARKS = {
+    "x2": SR_NETWORKS,
+    "x3": SR_NETWORKS,
+    "x4": SR_NETWORKS,
+    "CDN": ["RAMiT", "RAMiT-1"],
+    "GDN": ["RAMiT"],
+    "LLE": ["RAMiT", "RAMiT-slimLLE"],
+    "DR": ["RAMiT"],
+    "speed": SR_NETWORKS,
 }
 
 FROM_SCRATCH = {
@@ -126,6 +139,7 @@ def test_files_are_up_to_date(recipes: ModuleType) -> None:
     assert recipes.main(FOLDER, check=True) == 0
     written = [name for name, _ in recipes.option_files()]
     wanted = {f"{kind}_{name}.yml" for kind in ("train", "test") for name in {*NAMES, "demo"}}
+    wanted |= {f"benchmark_{name}.yml" for name in BENCHMARKS}
     assert len(written) == len(wanted)
     assert set(written) == {path.name for path in FOLDER.glob("*.yml")} == wanted
 
@@ -199,6 +213,8 @@ def test_networks(name: str) -> None:
             depths=[6, 6, 6, 6], embed_dim=60, num_heads=[6, 6, 6, 6], mlp_ratio=2,
             upsampler="pixelshuffledirect", resi_connection="1conv",
         )  # fmt: skip
+    elif network == "NGswin":
+        wanted = {"type": "NGswin", "scale": scale}
     elif scale > 1:
         wanted |= {"task": "SR", "scale": scale}
     for kind in ("train", "test"):
@@ -215,7 +231,7 @@ def test_weights(name: str) -> None:
     warm = task in ("x3", "x4") and network != "SwinIR-light"
     assert read(f"train_{name}")["path"]["pretrain_network_g"] == (start if warm else None)
     tested = read(f"test_{name}")["path"]
-    assert tested["pretrain_network_g"] == f"weights/{network}_{task.upper()}.pth"
+    assert tested["pretrain_network_g"] == f"weights/{network}_{task if network == 'NGswin' else task.upper()}.pth"
     # A file of a run with a moving average holds both; the average is what was validated.
     assert tested.get("param_key_g") == ("params_ema" if network == "SwinIR-light" else None)
 
@@ -267,7 +283,7 @@ def test_evaluation(name: str) -> None:
         }
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("t*_*.yml")), ids=lambda p: p.name)
 def test_files_pass_every_check(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "_check_dataroot", lambda *_: None)
     # The weights are not here either: any file stands for them, for a warm start must have some.
@@ -295,3 +311,43 @@ def test_published_x2_schedule() -> None:
     halvings = {1: 0, 200000: 0, 200001: 1, 300001: 2, 400001: 3, 425001: 4, 450001: 5, 475001: 6, 500000: 6}
     assert rates == pytest.approx({iteration: 4e-4 * 0.5**n for iteration, n in halvings.items()})
     assert train["warmup_iter"] == 20000
+
+
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "speed"])
+def test_benchmarks_measure_what_tests_measure(name: str) -> None:
+    benchmark = read(f"benchmark_{name}")
+    assert list(benchmark["networks"]) == BENCHMARKS[name]
+    assert benchmark["baseline"] in benchmark["networks"]
+    for network, entry in benchmark["networks"].items():
+        tested = read(f"test_{network}_{name}")
+        assert entry["network_g"] == tested["network_g"]
+        assert entry["weights"] == tested["path"]["pretrain_network_g"]
+        assert entry.get("param_key") == tested["path"].get("param_key_g")
+        assert entry["published"] == f"{network}_{name}"
+        assert benchmark["datasets"] == tested["datasets"]
+        assert benchmark["val"]["metrics"] == tested["val"]["metrics"]
+        assert benchmark["val"].get("sigma") == tested["val"].get("sigma")
+        assert benchmark["scale"] == tested["scale"]
+
+
+def test_the_benchmark_of_speed_needs_nothing() -> None:
+    benchmark = read("benchmark_speed")
+    assert list(benchmark["networks"]) == BENCHMARKS["speed"]
+    assert not any(entry["weights"] for entry in benchmark["networks"].values())
+    assert "datasets" not in benchmark
+    assert "strips" not in benchmark
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_benchmarks_pass_the_checks(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for what is not there; each network's cost can be measured without it."""
+    monkeypatch.chdir(tmp_path)
+    plan = load_plan(FOLDER / f"benchmark_{name}.yml", incomplete=True)
+    assert [network.name for network in plan.networks] == BENCHMARKS[name]
+    modes = [case.mode for case in plan.cases]
+    assert modes.count("train") >= 1
+    assert modes.count("forward") >= 2
+    with_data = read(f"benchmark_{name}").get("datasets", {})
+    folders = sum(1 + ("dataroot_lq" in block) for block in with_data.values())
+    weights = 0 if name == "speed" else len(BENCHMARKS[name])
+    assert len(plan.missing) == folders + weights
