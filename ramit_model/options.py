@@ -342,6 +342,11 @@ def check_network(options: Options, file: str) -> None:
     network = find(ARCH_REGISTRY, block["type"], f"{file}: network_g.type")
     check_arguments(network, block, f"{file}: network_g", ignore=("type",))
     if network.__module__.partition(".")[0] == "basicsr":
+        for key in ("upscale", "scale"):
+            if block.get(key, options["scale"]) != options["scale"]:
+                raise InputError(
+                    f"{file}: scale: is {options['scale']}, but network_g.{key} is {block[key]}; make them equal"
+                )
         return
     try:
         with torch.device("meta"):

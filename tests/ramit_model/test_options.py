@@ -47,6 +47,7 @@ TRAINING_MISTAKES = {
     "network arguments that do not fit": ("network_g.dim", 30, ["network_g", "multiple of 16"]),
     "text for a number in the network": ("network_g.dim", "wide", ["network_g"]),
     "scales differ": ("network_g.scale", 4, ["scale", "make them equal"]),
+    "scales differ, BasicSR's network": ("network_g", {"type": "SwinIR", "upscale": 4}, ["network_g.upscale is 4"]),
     "unknown model": ("model_type", "RestorationModle", ["model_type", "did you mean RestorationModel?"]),
     "misspelt top key": ("netwrok_g", TINY, ["netwrok_g", "did you mean network_g?"]),
     "misspelt nested key": ("train.total_iters", 5, ["train.total_iters", "did you mean total_iter?"]),
