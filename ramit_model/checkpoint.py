@@ -66,7 +66,12 @@ def without_modules(weights: dict[str, Tensor], modules: Collection[str]) -> dic
 
 
 def check_fit(
-    net: nn.Module, weights: dict[str, Tensor], path: str | os.PathLike[str], *, apart_from: Collection[str] = ()
+    net: nn.Module,
+    weights: dict[str, Tensor],
+    path: str | os.PathLike[str],
+    *,
+    apart_from: Collection[str] = (),
+    remedy: str = "check network_g",
 ) -> None:
     """Make sure that `weights` are exactly those of `net`, or of `net` without the submodules `apart_from`.
 
@@ -83,10 +88,7 @@ def check_fit(
     ]
     problems = [*_count(missing, "missing"), *_count(unexpected, "unknown"), *_count(reshaped, "of another shape")]
     if problems:
-        raise InputError(
-            f"{path}: not the weights of this {type(net).__name__}: {'; '.join(problems)}; check network_g "
-            "(variant, task, scale), or set path.strict_load_g: false to load what fits"
-        )
+        raise InputError(f"{path}: not the weights of this {type(net).__name__}: {'; '.join(problems)}; {remedy}")
 
 
 def _shape(tensor: Tensor) -> str:

@@ -230,7 +230,8 @@ class RestorationModel(SRModel):
         without = f", without {', '.join(fresh)}" if fresh else ""
         get_root_logger().info(f"Loading {type(net).__name__} from {load_path}{without}.")
         if strict:
-            check_fit(net, weights, load_path, apart_from=fresh)
+            remedy = "check network_g (variant, task, scale), or set path.strict_load_g: false to load what fits"
+            check_fit(net, weights, load_path, apart_from=fresh, remedy=remedy)
         else:
             self._print_different_keys_loading(net, weights, strict=False)
         net.load_state_dict(weights, strict=strict and not fresh)

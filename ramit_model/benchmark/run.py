@@ -11,6 +11,7 @@ import ramit_arch  # noqa: F401  mends BasicSR for the imports below
 import cv2
 import numpy as np
 from basicsr.archs import build_network
+from torch import nn
 
 from ramit_model.benchmark import published
 from ramit_model.benchmark.cost import channels_of, measure_costs
@@ -31,6 +32,7 @@ from ramit_model.benchmark.results import (
 )
 from ramit_model.benchmark.statistics import compare, mean_interval
 from ramit_model.benchmark.strips import choose_crop, crop_psnr, draw_strip
+from ramit_model.checkpoint import check_fit, read_weights
 from ramit_model.evaluation import Picture
 from ramit_model.padding import size_unit
 
@@ -77,17 +79,25 @@ def run_benchmark(plan: Plan, out: Path) -> Results:
 
 
 def _info(network: Network, plan: Plan) -> NetworkInfo:
+    """Describe a network; its weights must fit.
+
+    Raises:
+        InputError: They do not, or the file cannot be read.
+    """
+    built = build_network(deepcopy(network.network_g))
+    if network.weights:
+        path = Path(network.weights).expanduser()
+        check_fit(built, read_weights(path, network.param_key), path)
     return NetworkInfo(
         name=network.name,
         network_g=network.network_g,
         weights=weights_of(network),
-        counts=_counts(network, plan.scale),
+        counts=_counts(built, network, plan.scale),
         published=published.load()[network.published] if network.published else None,
     )
 
 
-def _counts(network: Network, scale: int) -> Counts | None:
-    built = build_network(deepcopy(network.network_g))
+def _counts(built: nn.Module, network: Network, scale: int) -> Counts | None:
     unit, channels = size_unit(built, network.network_g), channels_of(built, network.network_g)
     try:
         return count(built, channels=channels, scale=scale, unit=unit)
