@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, resource_tracker
 from typing import TypeVar
 
 from datasets_prep.errors import SourceError
@@ -73,6 +73,8 @@ def ctrl_c_put_off() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    # What starts the first process starts this one too, and unblocks Ctrl-C when it is done.
+    resource_tracker.ensure_running()
     noted = []
     handler = signal.signal(signal.SIGINT, lambda *_: noted.append(1))
     # A process that starts here has it blocked from its first moment; other threads of this one may still be hit.

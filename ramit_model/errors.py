@@ -7,5 +7,8 @@ class InputError(ValueError):
     @property
     def line(self) -> str:
         """The message itself, also where a DataLoader worker wrapped its traceback around it."""
-        last = str(self).strip().splitlines()[-1]
+        message = str(self).strip()
+        if "Traceback (most recent call last)" not in message:
+            return message
+        last = message.splitlines()[-1]
         return last.removeprefix(f"{type(self).__module__}.{type(self).__name__}: ")

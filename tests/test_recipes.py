@@ -348,6 +348,5 @@ def test_benchmarks_pass_the_checks(name: str, tmp_path: Path, monkeypatch: pyte
     assert modes.count("train") >= 1
     assert modes.count("forward") >= 2
     with_data = read(f"benchmark_{name}").get("datasets", {})
-    folders = sum(1 + ("dataroot_lq" in block) for block in with_data.values())
     weights = 0 if name == "speed" else len(BENCHMARKS[name])
-    assert len(plan.missing) == folders + weights
+    assert len(plan.missing) == len(with_data) + weights

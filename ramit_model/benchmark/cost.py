@@ -92,7 +92,7 @@ def _rounds(
             for run, seconds in zip(missing, times, strict=True):
                 store.add(keys[run], [seconds[name] for name in names], **about, run=run)
                 bar.update(len(networks))
-        except (KilledError, RuntimeError) as error:
+        except Exception as error:
             if not isinstance(error, KilledError) and not is_out_of_memory(error):
                 raise
             # Each had memory enough by itself.

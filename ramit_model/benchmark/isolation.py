@@ -1,6 +1,8 @@
 """Measurements in a process of their own: what they leave behind, or what kills them, touches nothing else."""
 
 import logging
+import pickle
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,7 +27,7 @@ def be_quiet() -> None:
     ramit_model.register()
     from basicsr.utils import get_root_logger
 
-    get_root_logger(log_level=logging.ERROR)
+    get_root_logger().setLevel(logging.ERROR)  # its log_level does nothing without a log_file
     # BasicSR's SwinIR calls it in an old way.
     warnings.filterwarnings("ignore", message="torch.meshgrid")
 
@@ -48,7 +50,8 @@ def isolated(function: Callable[P, Iterator[T]], *args: P.args, **kwargs: P.kwar
         What it yields, as it comes.
 
     Raises:
-        KilledError: The process ended before the function did.
+        KilledError: The process was killed.
+        RuntimeError: The process ended otherwise before the function did.
         Exception: What the function raised.
     """
     # Spawned: CUDA does not survive a fork, and memory shall be measured from nothing.
@@ -64,7 +67,9 @@ def isolated(function: Callable[P, Iterator[T]], *args: P.args, **kwargs: P.kwar
                 kind, value = receiver.recv()
             except EOFError:
                 process.join()
-                raise KilledError(f"the process ended with code {process.exitcode}") from None
+                if process.exitcode == -signal.SIGKILL:
+                    raise KilledError("the process was killed") from None
+                raise RuntimeError(f"a measuring process ended with code {process.exitcode}") from None
             if kind == "done":
                 return
             if kind == "failed":
@@ -88,4 +93,7 @@ def _run(sender: Connection, function: Callable[..., Iterator[Any]], args: Any, 
         # The parent ends with one line or a traceback; its own would not show where this came from.
         error.__traceback__ = None
         error.__cause__ = error.__context__ = None
-        sender.send(("failed", error))
+        try:
+            sender.send(("failed", error))
+        except (TypeError, AttributeError, pickle.PicklingError):
+            sender.send(("failed", RuntimeError(f"{type(error).__name__}: {error}")))

@@ -23,11 +23,14 @@ class Measurements:
         path: Made if it is not there. A line that a kill cut short is dropped.
 
     Raises:
-        InputError: Another process has it open.
+        InputError: Another process has it open, or its folder cannot be one.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise InputError(f"{path.parent}: is no folder, nor can it be one; choose another --out") from None
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
         try:
             self._lock.acquire(timeout=0)

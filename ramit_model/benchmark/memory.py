@@ -6,6 +6,15 @@ from pathlib import Path
 import torch
 
 KILO = 1024
+WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "insufficient memory",
+    "bad_alloc",
+    "bad allocation",
+)
+"""In the messages of torch, OpenCV and C++."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -13,7 +22,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     message = str(error).lower()
-    return any(words in message for words in ("out of memory", "can't allocate memory", "insufficient memory"))
+    return any(words in message for words in WORDS)
 
 
 def resident() -> int:

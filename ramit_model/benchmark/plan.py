@@ -25,6 +25,9 @@ from ramit_model.options import (
     test_at_each_sigma,
 )
 
+BICUBIC, INPUT = "bicubic", "input"
+"""What stands for no network: the LQ image enlarged as MATLAB does it, or as it is."""
+
 PARTS = ("quality", "cost")
 """What `--only` knows beside networks and data sets."""
 
@@ -48,7 +51,7 @@ _Input = Annotated[list[Natural], Field(min_length=2, max_length=3)]
 
 
 class _Cost(Block):
-    devices: Literal["auto"] | Annotated[list[Literal["cpu", "cuda"]], Field(min_length=1)] = "auto"
+    devices: Any = "auto"
     precisions: Annotated[list[Literal["float32", "tf32", "bfloat16", "float16"]], Field(min_length=1)] = Field(
         default=["float32"]
     )
@@ -110,7 +113,7 @@ class StripPlan:
     Attributes:
         dataset: Test set.
         image: Name; None: the first one.
-        crop: Left, top, width, height in GT pixels; None: where the reference is worst.
+        crop: Left, top, width, height in GT pixels; None: where there is most detail.
         size: Side of a crop that is not given.
     """
 
@@ -187,13 +190,17 @@ def load_plan(
     check_form(_Benchmark, options, f"{file}: ")
     check_name(options["name"], file)
     options.setdefault("num_gpu", "auto")
+    options.setdefault("datasets", {})
     check_device(options, file)
     missing = _missing(options, file)
     if missing and not incomplete:
         remedy = f"{file}: give the paths, or say --incomplete to do without what is not there"
-        raise InputError("\n".join([*missing, remedy]))
+        raise InputError("\n".join([*(f"{file}: {line}" for line in missing), remedy]))
     if incomplete:
         _do_without(options)
+    for name in (BICUBIC, INPUT):
+        if name in options["networks"]:
+            raise InputError(f"{file}: networks.{name}: is what networks are compared with; call this one otherwise")
     networks = [_network(name, block, options, file) for name, block in options["networks"].items()]
     baseline = options.get("baseline") or networks[0].name
     if baseline not in options["networks"]:
@@ -228,12 +235,13 @@ def _missing(options: Options, file: str) -> list[str]:
     for name, block in options["networks"].items():
         weights = block.get("weights")
         if isinstance(weights, str) and not Path(weights).expanduser().is_file():
-            lines.append(f"{file}: networks.{name}.weights: {weights}: no such file")
+            lines.append(f"networks.{name}.weights: {weights}: no such file")
     for phase, block in options.get("datasets", {}).items():
         for key in ("dataroot_gt", "dataroot_lq"):
             root = block.get(key)
             if isinstance(root, str) and not Path(root).expanduser().is_dir():
-                lines.append(f"{file}: datasets.{phase}.{key}: {root}: no such folder")
+                lines.append(f"datasets.{phase}.{key}: {root}: no such folder")
+                break
     return lines
 
 
@@ -285,9 +293,12 @@ def _test_sets(options: Options, file: str) -> list[Options]:
             raise InputError(
                 f"{file}: datasets.{phase}.dataroot_gt: is missing; without GT there is nothing to measure"
             )
-    options.setdefault("datasets", {})
     spread = {"datasets": options["datasets"], "val": options.get("val")}
     test_at_each_sigma(spread, file)
+    names = [block["name"] for block in spread["datasets"].values()]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{file}: datasets: two are called {name}; rename one")
     # What BasicSR's parser adds.
     return [{**block, "phase": "test", "scale": options["scale"]} for block in spread["datasets"].values()]
 
@@ -303,7 +314,10 @@ def _check_cost(options: Options, file: str) -> Options:
 
     cost: Options = options.get("cost") or {}
     check_form(_Cost, cost, f"{file}: cost.")
-    if "cuda" in cost.get("devices", ()) and not torch.cuda.is_available():
+    devices = cost.get("devices", "auto")
+    if devices != "auto" and not (isinstance(devices, list) and devices and set(map(str, devices)) <= {"cpu", "cuda"}):
+        raise InputError(f"{file}: cost.devices: must be auto, or a list of cpu and cuda, not {devices!r}")
+    if "cuda" in devices and not torch.cuda.is_available():
         raise InputError(f"{file}: cost.devices: cuda needs a GPU and none is found; write auto to use what is there")
     if any(cost.get("compile", ())):
         check_compiler(f"{file}: cost.compile")

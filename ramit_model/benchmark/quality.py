@@ -23,15 +23,12 @@ from ramit_model.benchmark.fingerprints import network_fingerprint
 from ramit_model.benchmark.isolation import KilledError, isolated, prepare_process
 from ramit_model.benchmark.measurements import Measurements, key_of
 from ramit_model.benchmark.memory import is_out_of_memory
-from ramit_model.benchmark.plan import Network, Plan, StripPlan
+from ramit_model.benchmark.plan import BICUBIC, INPUT, Network, Plan, StripPlan
 from ramit_model.checkpoint import write_atomically
 from ramit_model.errors import InputError
 from ramit_model.evaluation import Picture, measure
 from ramit_model.option_file import Options
 from ramit_model.tiling import run_tiled
-
-BICUBIC, INPUT = "bicubic", "input"
-"""What stands for no network: the LQ image enlarged as MATLAB does it, or as it is."""
 
 
 def reference(scale: int) -> str:
@@ -158,12 +155,21 @@ class Quality:
 
     def strips(self) -> Iterator[tuple[TestSet, TestImage, StripPlan]]:
         """The pictures to draw, with test set and image; those of images that are not measured are left out."""
-        sets = {test_set.name: test_set for test_set in self.test_sets}
         for strip in self.plan.strips:
-            images = sets[strip.dataset].images
-            for image in images[:1] if strip.image is None else images:
-                if strip.image in (None, image.name):
-                    yield sets[strip.dataset], image, strip
+            for test_set in self.test_sets:
+                images = test_set.images if test_set.name == strip.dataset else ()
+                for image in images[:1] if strip.image is None else images:
+                    if strip.image in (None, image.name):
+                        yield test_set, image, strip
+
+    def not_drawn(self) -> list[str]:
+        """A line for each picture whose image is not measured."""
+        drawn = [strip for _, _, strip in self.strips()]
+        return [
+            f"strips: {strip.dataset} {strip.image or ''}: not among the images that are measured, so not drawn"
+            for strip in self.plan.strips
+            if strip not in drawn
+        ]
 
     def measure(self) -> None:
         """Measure what is missing, image by image; each is kept as it comes.
@@ -226,7 +232,10 @@ class Quality:
                     if event == "measured":
                         self._keep(test_set, network, waiting.pop(index), value)
                         bar.update()
+                        started = next(iter(waiting), index)  # it is read before it says so
             except KilledError:
+                if started not in waiting:
+                    break
                 if task.tile and started not in task.tiled:
                     task.tiled.add(started)
                 else:

@@ -33,10 +33,13 @@ from ramit_model.benchmark.results import (
 from ramit_model.benchmark.statistics import compare, mean_interval
 from ramit_model.benchmark.strips import choose_crop, crop_psnr, draw_strip
 from ramit_model.checkpoint import check_fit, read_weights
+from ramit_model.errors import InputError
 from ramit_model.evaluation import Picture
 from ramit_model.padding import size_unit
 
 MEASUREMENTS = "measurements.jsonl"
+BLUR = 2
+"""Standard deviation in pixels."""
 
 
 def run_benchmark(plan: Plan, out: Path) -> Results:
@@ -58,6 +61,8 @@ def run_benchmark(plan: Plan, out: Path) -> Results:
         quality = Quality(plan, test_sets, store, here, out / "pictures")
         quality.measure()
         costs = measure_costs(plan, store, here)
+        for line in quality.not_drawn():
+            print(f"basicsr benchmark: {line}", file=sys.stderr)
         strips = [strip for strip in (_strip(quality, *drawn) for drawn in quality.strips()) if strip]
         results = Results(
             name=plan.name,
@@ -79,12 +84,16 @@ def run_benchmark(plan: Plan, out: Path) -> Results:
 
 
 def _info(network: Network, plan: Plan) -> NetworkInfo:
-    """Describe a network; its weights must fit.
+    """Describe a network; its options and weights must fit.
 
     Raises:
         InputError: They do not, or the file cannot be read.
     """
-    built = build_network(deepcopy(network.network_g))
+    try:
+        built = build_network(deepcopy(network.network_g))
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{plan.option_file}: networks.{network.name}.network_g: {reason}") from None
     if network.weights:
         path = Path(network.weights).expanduser()
         check_fit(built, read_weights(path, network.param_key), path)
@@ -103,7 +112,7 @@ def _counts(built: nn.Module, network: Network, scale: int) -> Counts | None:
         return count(built, channels=channels, scale=scale, unit=unit)
     except RuntimeError as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        print(f"{network.name}: Mult-Adds cannot be counted: {reason}", file=sys.stderr)
+        print(f"basicsr benchmark: {network.name}: Mult-Adds cannot be counted: {reason}", file=sys.stderr)
         return None
 
 
@@ -146,7 +155,12 @@ def _network_quality(quality: Quality, test_set: TestSet, network: Network | Non
     intervals = {metric: mean_interval(column) for metric, column in columns.items()}
     difference: dict[str, float] = {}
     figures = published.load()[network.published].sets if network and network.published else {}
-    if test_set.name in figures and published.comparable(test_set.name, len(images), plan.metrics, plan.scale):
+    complete = len(images) == test_set.image_count
+    if (
+        complete
+        and test_set.name in figures
+        and published.comparable(test_set.name, len(images), plan.metrics, plan.scale)
+    ):
         difference = published.differences(average, figures[test_set.name])
     return NetworkQuality(
         images=images,
@@ -163,11 +177,14 @@ def _strip(quality: Quality, test_set: TestSet, image: TestImage, drawn: StripPl
     plan = quality.plan
     gt = read_gt(test_set, image)
     pictures = _pictures(quality, test_set, image)
-    first = next(iter(pictures.values()), gt)
-    crop = drawn.crop or choose_crop(gt, first, drawn.size)
+    # Where blurring costs most there is detail to compare; where the input is worst, dark walls or mere noise.
+    crop = drawn.crop or choose_crop(gt, cv2.GaussianBlur(gt, (0, 0), BLUR), drawn.size)
     height, width = gt.shape[:2]
     if crop[0] < 0 or crop[1] < 0 or min(crop[2:]) < 1 or crop[0] + crop[2] > width or crop[1] + crop[3] > height:
-        print(f"strips: crop {list(crop)} is not inside {image.name}, {width}x{height} pixels", file=sys.stderr)
+        print(
+            f"basicsr benchmark: strips: crop {list(crop)} is not inside {image.name}, {width}x{height} pixels",
+            file=sys.stderr,
+        )
         return None
     psnr = _psnr_metric(plan)
     on_y = bool(psnr and plan.metrics[psnr].get("test_y_channel"))
@@ -177,7 +194,8 @@ def _strip(quality: Quality, test_set: TestSet, image: TestImage, drawn: StripPl
         name: f"{whole[name]:.2f} dB (crop {value:.2f})" if name in whole else f"crop {value:.2f} dB"
         for name, value in in_crop.items()
     }
-    file = f"strips/{test_set.name}_{image.name}.png"
+    # An image may be drawn more than once.
+    file = f"strips/{test_set.name}_{image.name}_{'_'.join(map(str, crop))}.png"
     restored = {name: value for name, value in whole.items() if name != reference(plan.scale)}
     best = [name for name, value in restored.items() if value == max(restored.values())]
     content = draw_strip(gt, pictures, crop, captions, f"{test_set.name}, {image.name}", best)

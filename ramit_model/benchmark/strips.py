@@ -27,11 +27,11 @@ Crop = tuple[int, int, int, int]
 
 
 def choose_crop(gt: Picture, reference: Picture, size: int) -> Crop:
-    """The square window where the reference is worst: where networks can show most.
+    """The square window where a picture is farthest from GT.
 
     Args:
         gt: (H, W, 3) or (H, W).
-        reference: What no network restored, such as the bicubically enlarged LQ; the same shape.
+        reference: A picture of the same shape, such as a blurred GT: then the window has the most detail.
         size: Side of the window, pixels; smaller where the image is.
 
     Returns:

@@ -86,7 +86,13 @@ def test_fit_names_what_differs() -> None:
     wrong = {"weight": torch.zeros(2, 4), "extra": torch.zeros(1)}
     with pytest.raises(InputError) as caught:
         checkpoint.check_fit(net, wrong, "w.pth", remedy="give others")
-    for part in ("w.pth", "1 missing (bias)", "1 unknown (extra)", "2x4 in the file, 2x3 in the network", "; give others"):
+    for part in (
+        "w.pth",
+        "1 missing (bias)",
+        "1 unknown (extra)",
+        "2x4 in the file, 2x3 in the network",
+        "; give others",
+    ):
         assert part in str(caught.value)
 
 
