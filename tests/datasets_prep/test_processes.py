@@ -3,13 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from helpers import start_process
 from tasks import end_at_three, fail_at_three, square
 
 from datasets_prep.errors import SourceError
@@ -126,15 +126,7 @@ def parent(tmp_path: Path) -> Iterator[Callable[[float], "subprocess.Popen[str]"
     def start(pause: float) -> "subprocess.Popen[str]":
         script = tmp_path / "parent.py"
         script.write_text(PARENT.format(pause=pause))
-        process = subprocess.Popen(
-            [sys.executable, script],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            # What starts tests in the background may have it ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        process = start_process(script)
         started.append(process)
         return process
 

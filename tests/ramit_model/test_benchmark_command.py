@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ import pytest
 import torch
 import yaml
 from benchmark_options import NETWORKS, benchmark_options, measure_in_this_process, save_weights
-from helpers import metrics, photograph, run_basicsr, testing_options
+from helpers import metrics, photograph, run_basicsr, start_process, testing_options
 
 from ramit_model.benchmark import cost, quality
 from ramit_model.cli import main
@@ -170,17 +169,8 @@ def start(folder: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     started: list[subprocess.Popen[str]] = []
 
     def run(*arguments: str | Path) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ramit_model", "benchmark", *map(str, arguments)],
-            cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": str(THREADS)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            # What starts tests in the background may have it ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        command = ("-m", "ramit_model", "benchmark")
+        process = start_process(*command, *arguments, cwd=folder, OMP_NUM_THREADS=str(THREADS))
         started.append(process)
         return process
 

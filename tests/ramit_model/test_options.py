@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import TINY, testing_options, training_options
+from helpers import TINY, changed, testing_options, training_options
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,25 +16,11 @@ from ramit_model.option_file import override, read_yaml
 from ramit_model.options import load_options
 
 
-def change(options: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """A copy with one option set, or removed if `value` is `...`."""
-    options = deepcopy(options)
-    *parents, last = key.split(".")
-    block = options
-    for parent in parents:
-        block = block[parent]
-    if value is ...:
-        del block[last]
-    else:
-        block[last] = value
-    return options
-
-
 def test_good_options_pass_unchanged(pairs: Path, write_options: Callable[..., Path]) -> None:
     options = training_options(pairs)
     assert load_options(write_options(options), is_train=True) == options
     for kind in (options, clean(options, pairs)):
-        cut = change(kind, "datasets.train.sub_images", True)
+        cut = changed(kind, "datasets.train.sub_images", True)
         assert load_options(write_options(cut), is_train=True)["datasets"]["train"] == cut["datasets"]["train"]
     options = testing_options(pairs)
     assert load_options(write_options(options), is_train=False) == options
@@ -98,7 +84,7 @@ TRAINING_MISTAKES = {
 @pytest.mark.parametrize("mistake", TRAINING_MISTAKES)
 def test_mistakes(mistake: str, pairs: Path, write_options: Callable[..., Path]) -> None:
     key, value, parts = TRAINING_MISTAKES[mistake]
-    path = write_options(change(training_options(pairs), key, value))
+    path = write_options(changed(training_options(pairs), key, value))
     with pytest.raises(InputError) as caught:
         load_options(path, is_train=True)
     message = str(caught.value)
@@ -173,7 +159,7 @@ def test_plans_that_contradict_themselves(mistake: str, pairs: Path, write_optio
     changes, others, parts = PLAN_MISTAKES[mistake]
     options = staged(training_options(pairs), **changes)
     for key, value in others.items():
-        options = change(options, key, value)
+        options = changed(options, key, value)
     path = write_options(options)
     with pytest.raises(InputError) as caught:
         load_options(path, is_train=True)
@@ -187,7 +173,7 @@ def test_plans_that_contradict_themselves(mistake: str, pairs: Path, write_optio
 def test_compiling_needs_a_compiler(
     pairs: Path, write_options: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_options(change(training_options(pairs), "train.compile", True))
+    path = write_options(changed(training_options(pairs), "train.compile", True))
     monkeypatch.setenv("PATH", str(path.parent))
     with pytest.raises(InputError, match=r"train\.compile: .* none is found"):
         load_options(path, is_train=True)
@@ -211,7 +197,7 @@ def test_every_clean_set_is_tested_at_every_noise_level(pairs: Path, write_optio
     assert [datasets[f"val_sigma{s}"]["name"] for s in (15, 25)] == ["gray_sigma15", "gray_sigma25"]
     assert datasets["train"] == options["datasets"]["train"]
     # A level of its own stands.
-    options = change(options, "datasets.val.sigma", 30)
+    options = changed(options, "datasets.val.sigma", 30)
     assert list(load_options(write_options(options), is_train=True)["datasets"]) == ["train", "val"]
 
 
@@ -229,9 +215,9 @@ CLEAN_MISTAKES = {
 
 
 def test_basicsrs_own_data_sets_know_no_sub_images(pairs: Path, write_options: Callable[..., Path]) -> None:
-    options = change(training_options(pairs), "datasets.train.type", "PairedImageDataset")
-    load_options(write_options(change(options, "datasets.train.sub_images", False)), is_train=True)
-    path = write_options(change(options, "datasets.train.sub_images", True))
+    options = changed(training_options(pairs), "datasets.train.type", "PairedImageDataset")
+    load_options(write_options(changed(options, "datasets.train.sub_images", False)), is_train=True)
+    path = write_options(changed(options, "datasets.train.sub_images", True))
     with pytest.raises(InputError) as caught:
         load_options(path, is_train=True)
     assert str(caught.value) == (
@@ -243,7 +229,7 @@ def test_basicsrs_own_data_sets_know_no_sub_images(pairs: Path, write_options: C
 @pytest.mark.parametrize("mistake", CLEAN_MISTAKES)
 def test_clean_set_mistakes(mistake: str, pairs: Path, write_options: Callable[..., Path]) -> None:
     key, value, parts = CLEAN_MISTAKES[mistake]
-    path = write_options(change(clean(training_options(pairs), pairs), key, value))
+    path = write_options(changed(clean(training_options(pairs), pairs), key, value))
     with pytest.raises(InputError) as caught:
         load_options(path, is_train=True)
     for part in parts:
@@ -293,7 +279,7 @@ def test_a_training_file_is_no_test_file(pairs: Path, write_options: Callable[..
 
 def test_incomplete_lmdb(pairs: Path, tmp_path: Path, write_options: Callable[..., Path]) -> None:
     (tmp_path / "half.lmdb").mkdir()
-    path = write_options(change(training_options(pairs), "datasets.val.dataroot_lq", str(tmp_path / "half.lmdb")))
+    path = write_options(changed(training_options(pairs), "datasets.val.dataroot_lq", str(tmp_path / "half.lmdb")))
     with pytest.raises(InputError, match=r"data\.mdb"):
         load_options(path, is_train=True)
 

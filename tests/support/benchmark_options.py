@@ -46,20 +46,6 @@ def benchmark_options(pairs: Path, weights: dict[str, Path] | None = None, **cha
     return deepcopy({**options, **changes})
 
 
-def changed(options: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """A copy with one option set, or removed if `value` is `...`; `networks.tiny.weights` is such a key."""
-    options = deepcopy(options)
-    *parents, last = key.split(".")
-    block = options
-    for parent in parents:
-        block = block[parent]
-    if value is ...:
-        del block[last]
-    else:
-        block[last] = value
-    return options
-
-
 def save_weights(path: Path, name: str = "tiny", seed: int = 0) -> Path:
     """Save random weights of one of `NETWORKS` as BasicSR does."""
     torch.manual_seed(seed)

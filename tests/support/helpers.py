@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import zlib
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +146,32 @@ def run_python(code: str, cwd: Path | None = None) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def start_process(*arguments: str | Path, cwd: Path | None = None, **env: str) -> "subprocess.Popen[str]":
+    """Start Python with these arguments in a group of processes of its own, as a terminal does."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # What starts tests in the background may have Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def changed(options: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy with one option set, or removed if `value` is `...`; `datasets.train.gt_size` is such a key."""
+    options = deepcopy(options)
+    *parents, last = key.split(".")
+    block = options
+    for parent in parents:
+        block = block[parent]
+    if value is ...:
+        del block[last]
+    else:
+        block[last] = value
+    return options

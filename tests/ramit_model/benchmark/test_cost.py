@@ -11,7 +11,8 @@ import ramit_arch  # noqa: F401  mends BasicSR for the imports below
 import pytest
 import torch
 from basicsr.archs import build_network
-from benchmark_options import NETWORKS, benchmark_options, changed, measure_in_this_process
+from benchmark_options import NETWORKS, benchmark_options, measure_in_this_process
+from helpers import changed
 
 from ramit_model.benchmark import cost as module
 from ramit_model.benchmark.cost import Runner, channels_of, measure_costs, probe, time_in_turn

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from generators import fail, fail_with_a_function, kill_itself, leave, numbers, process_and_arguments, sleep, wait_for
-from helpers import REPOSITORY, run_python
+from helpers import REPOSITORY, run_python, start_process
 
 from ramit_model.benchmark.isolation import KilledError, isolated
 from ramit_model.errors import InputError
@@ -139,15 +138,7 @@ def parent(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """A process that waits for another one, in a group of its own."""
     script = tmp_path / "parent.py"
     script.write_text(PARENT.format(repository=str(REPOSITORY), support=str(REPOSITORY / "tests/support")))
-    process = subprocess.Popen(
-        [sys.executable, script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # What starts tests in the background may have it ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start_process(script)
     yield process
     process.kill()
     process.communicate()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from benchmark_options import NETWORKS, benchmark_options, changed, save_weights
-from helpers import TINY
+from benchmark_options import NETWORKS, benchmark_options, save_weights
+from helpers import TINY, changed
 
 from ramit_model.benchmark.plan import Plan, StripPlan, load_plan
 from ramit_model.errors import InputError

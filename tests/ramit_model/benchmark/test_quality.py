@@ -13,9 +13,9 @@ import torch
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils import FileClient
 from basicsr.utils.matlab_functions import imresize
-from benchmark_options import NETWORKS, benchmark_options, changed, measure_in_this_process, save_weights
+from benchmark_options import NETWORKS, benchmark_options, measure_in_this_process, save_weights
 from generators import restore_or_die
-from helpers import TINY, photograph
+from helpers import TINY, changed, photograph
 from torch import Tensor
 
 from ramit_model.benchmark import quality as module

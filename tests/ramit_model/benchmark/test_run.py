@@ -17,8 +17,8 @@ import pytest
 import torch
 import yaml
 from basicsr.archs import build_network
-from benchmark_options import NETWORKS, benchmark_options, changed, measure_in_this_process, save_weights
-from helpers import TINY, photograph
+from benchmark_options import NETWORKS, benchmark_options, measure_in_this_process, save_weights
+from helpers import TINY, changed, photograph
 
 from datasets_prep.lmdb_writer import write_pairs
 from ramit_model.benchmark import published, quality, run
