@@ -56,7 +56,11 @@ def data_roots(options: Any) -> Iterator[str]:
         yield options.removeprefix("datasets/")
 
 
-OPTION_FILES = [path for path in sorted((REPOSITORY / "options").glob("*.yml")) if "_demo" not in path.stem]
+OPTION_FILES = [
+    path
+    for path in sorted((REPOSITORY / "options").glob("*.yml"))
+    if "_demo" not in path.stem and path.stem != "benchmark_speed"
+]
 
 
 @pytest.mark.parametrize("path", OPTION_FILES, ids=lambda path: path.stem)
