@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ramit_model.command import EXIT_INTERRUPTED, at_least
+from ramit_model.command import EXIT_INTERRUPTED, add_overrides, at_least
 
 
 def add_benchmark(parser: argparse.ArgumentParser) -> None:
@@ -23,14 +23,8 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--incomplete", action="store_true", help="do without the weights and data sets that are not there"
     )
-    parser.add_argument(
-        "--force_yml",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY:SUBKEY=VALUE",
-        help="replace single options, for example cost:runs=21, or leave out a network with networks:NAME=none",
-    )
+    example = "cost:runs=21, or leave out a network with networks:NAME=none"
+    add_overrides(parser, "--force_yml", f"replace single options, for example {example}")
     parser.set_defaults(run=_run)
 
 

@@ -12,8 +12,8 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 
 from ramit_model.degradation import add_blind_noise, add_test_noise, to_gray
-from ramit_model.errors import InputError
-from ramit_model.image_datasets import ImageReader, check_patch, one_line, to_tensor
+from ramit_model.errors import InputError, one_line
+from ramit_model.image_datasets import ImageReader, check_patch, to_tensor
 from ramit_model.patches import Draw, as_draw, random_patch
 
 

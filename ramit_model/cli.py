@@ -12,7 +12,7 @@ from pathlib import Path
 import ramit_model
 from datasets_prep.errors import SourceError
 from ramit_model.benchmark_command import add_benchmark
-from ramit_model.command import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser
+from ramit_model.command import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
 from ramit_model.errors import InputError
 from ramit_model.prepare_command import add_prepare
 
@@ -102,14 +102,7 @@ def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     """BasicSR's own arguments, and `--nproc`."""
     parser.add_argument("-opt", required=True, metavar="FILE", help="option file (YAML)")
     parser.add_argument("--auto_resume", action="store_true", help="go on from the newest checkpoint of this run")
-    parser.add_argument(
-        "--force_yml",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY:SUBKEY=VALUE",
-        help="replace single options, for example train:total_iter=1000",
-    )
+    add_overrides(parser, "--force_yml", "replace single options, for example train:total_iter=1000")
     parser.add_argument("--debug", action="store_true", help="log, save and validate every few iterations")
     parser.add_argument("--nproc", metavar="N", help="start N processes on this machine (a number, gpu or cpu)")
     parser.add_argument(

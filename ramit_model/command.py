@@ -24,3 +24,8 @@ def at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return convert
+
+
+def add_overrides(parser: argparse.ArgumentParser, name: str, help: str) -> None:
+    """Give a parser an argument, such as `--force_yml`, that replaces options of the option file."""
+    parser.add_argument(name, nargs="+", action="extend", default=[], metavar="KEY:SUBKEY=VALUE", help=help)

@@ -12,3 +12,11 @@ class InputError(ValueError):
             return message
         last = message.splitlines()[-1]
         return last.removeprefix(f"{type(self).__module__}.{type(self).__name__}: ")
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what `error` says; its type where it says nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    lines = " ".join(map(str, error.args)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

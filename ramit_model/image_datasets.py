@@ -19,7 +19,7 @@ from torch import Tensor
 from torchvision.transforms.functional import normalize
 
 from datasets_prep.image_files import size_in_header
-from ramit_model.errors import InputError
+from ramit_model.errors import InputError, one_line
 from ramit_model.patches import Draw, Image, as_draw, random_patch
 
 
@@ -208,13 +208,6 @@ def check_patch(size: tuple[int, ...], gt_patch: int, where: str) -> None:
             f"{where}: {size[0]}x{size[1]} is smaller than the GT patch {gt_patch}x{gt_patch}; remove it or take "
             "smaller patches"
         )
-
-
-def one_line(error: Exception) -> str:
-    """The first line of what `error` says."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(map(str, error.args)).strip().splitlines()[0] if error.args else type(error).__name__
 
 
 def _recorded_sizes(root: Path) -> dict[str, tuple[int, int]]:

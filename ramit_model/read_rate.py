@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ramit_model.command import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser
+from ramit_model.command import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
 from ramit_model.errors import InputError
 from ramit_model.launch import keep_freed_memory
 
@@ -83,9 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("-opt", required=True, metavar="FILE", help="option file of a training (YAML)")
-    several: dict[str, Any] = dict(nargs="+", action="extend", default=[], metavar="KEY:SUBKEY=VALUE")
-    parser.add_argument("--force_yml", **several, help="replace single options")
-    parser.add_argument("--beside", **several, help="measure a second variant too, with these replaced on top")
+    add_overrides(parser, "--force_yml", "replace single options")
+    add_overrides(parser, "--beside", "measure a second variant too, with these replaced on top")
     parser.add_argument("--seconds", type=float, default=5, metavar="S", help="length of a round (default: 5)")
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="rounds of each variant (default: 9)")
     return parser

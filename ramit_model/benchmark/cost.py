@@ -23,11 +23,15 @@ from ramit_model.benchmark.memory import is_out_of_memory, resident, resident_pe
 from ramit_model.benchmark.plan import Network, Plan
 from ramit_model.benchmark.results import OUT_OF_MEMORY, Case, CaseCost, NetworkCost
 from ramit_model.benchmark.statistics import paired_ratios, quartiles
+from ramit_model.errors import one_line
 from ramit_model.option_file import Options
 from ramit_model.padding import run_padded, size_unit
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 """Precision -> type that autocast computes in; the others compute in float32."""
+
+REASON = 200
+"""Characters of a reason in a table, at the most."""
 
 STEPS = 2
 """Training steps until the memory of a training is complete: Adam's moments come with the first step."""
@@ -195,7 +199,7 @@ def probe(case: Case, network_g: Options, scale: int) -> Iterator[dict[str, Any]
         for _ in range(STEPS if case.mode == "train" else 1):
             runner()
     except Exception as error:
-        yield {"failure": OUT_OF_MEMORY if is_out_of_memory(error) else _reason(error)}
+        yield {"failure": OUT_OF_MEMORY if is_out_of_memory(error) else one_line(error)[:REASON]}
         return
     peak = torch.cuda.max_memory_allocated() if case.device == "cuda" else resident_peak()
     yield {"peak_memory": peak - held if peak else None}
@@ -234,9 +238,3 @@ def _timed(runner: Callable[[], None]) -> float:
     started = time.perf_counter()
     runner()
     return time.perf_counter() - started
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error, as a reason in a table."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -192,12 +192,10 @@ def load_plan(
     options.setdefault("num_gpu", "auto")
     options.setdefault("datasets", {})
     check_device(options, file)
-    missing = _missing(options, file)
+    missing = _leave_out_missing(options)
     if missing and not incomplete:
         remedy = f"{file}: give the paths, or say --incomplete to do without what is not there"
         raise InputError("\n".join([*(f"{file}: {line}" for line in missing), remedy]))
-    if incomplete:
-        _do_without(options)
     for name in (BICUBIC, INPUT):
         if name in options["networks"]:
             raise InputError(f"{file}: networks.{name}: is what networks are compared with; call this one otherwise")
@@ -229,36 +227,22 @@ def load_plan(
     return _restrict(plan, only, file)
 
 
-def _missing(options: Options, file: str) -> list[str]:
-    """Weights and folders that are not there."""
+def _leave_out_missing(options: Options) -> list[str]:
+    """Leave out weights and test sets that are not there, in place; returns a line for each."""
     lines = []
     for name, block in options["networks"].items():
         weights = block.get("weights")
         if isinstance(weights, str) and not Path(weights).expanduser().is_file():
             lines.append(f"networks.{name}.weights: {weights}: no such file")
-    for phase, block in options.get("datasets", {}).items():
+            block["weights"] = None
+    for phase, block in list(options["datasets"].items()):
         for key in ("dataroot_gt", "dataroot_lq"):
             root = block.get(key)
             if isinstance(root, str) and not Path(root).expanduser().is_dir():
                 lines.append(f"datasets.{phase}.{key}: {root}: no such folder")
+                del options["datasets"][phase]
                 break
     return lines
-
-
-def _do_without(options: Options) -> None:
-    """Leave out what is not there, in place."""
-    for block in options["networks"].values():
-        if isinstance(block.get("weights"), str) and not Path(block["weights"]).expanduser().is_file():
-            block["weights"] = None
-    options["datasets"] = {
-        phase: block
-        for phase, block in options.get("datasets", {}).items()
-        if all(
-            Path(block[key]).expanduser().is_dir()
-            for key in ("dataroot_gt", "dataroot_lq")
-            if isinstance(block.get(key), str)
-        )
-    }
 
 
 def _network(name: str, block: Options, options: Options, file: str) -> Network:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ramit_model.benchmark.labels import Array, place_labels
-from ramit_model.benchmark.results import NetworkCost, Results, SetQuality
+from ramit_model.benchmark.results import NetworkCost, Results, SetQuality, psnr_metric
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 """Okabe and Ito's, which the colour-blind can tell apart; gray instead of yellow, which is hard to see on white."""
@@ -126,14 +126,9 @@ def _unit(seconds: Iterable[float]) -> tuple[str, int]:
     return ("ms", 1000) if max(seconds, default=0) < 1 else ("s", 1)
 
 
-def _psnr_metric(dataset: SetQuality) -> str | None:
-    """What the option file calls PSNR."""
-    return next((name for name, block in dataset.metrics.items() if block.get("type") == "calculate_psnr"), None)
-
-
 def _points(results: Results, dataset: SetQuality, costs: dict[str, float]) -> list[Point]:
     """The networks of which PSNR and cost are known, in order."""
-    metric = _psnr_metric(dataset)
+    metric = psnr_metric(dataset.metrics)
     measured = {
         name: quality.average[metric]
         for name, quality in dataset.results.items()
@@ -168,7 +163,7 @@ def _title(dataset: SetQuality, points: Sequence[Point]) -> str:
     """Test set and protocol: `Set5: PSNR on Y, 2 pixels cropped`."""
     if all(point.published for point in points):
         return f"{dataset.name}: published PSNR"
-    block = dataset.metrics[_psnr_metric(dataset) or ""]
+    block = dataset.metrics[psnr_metric(dataset.metrics) or ""]
     border = block.get("crop_border", 0)
     on_y = " on Y" if block.get("test_y_channel") else ""
     cropped = f"{border or 'no'} pixel{'' if border == 1 else 's'} cropped"

@@ -188,8 +188,12 @@ class Quality:
             return
         with tqdm(total=total, unit="image", disable=None) as bar:
             for test_set, network, images in tasks:
-                bar.set_description(f"{test_set.name}, {network.name if network else reference(self.plan.scale)}")
+                bar.set_description(f"{test_set.name}, {self.name_of(network)}")
                 self._measure(test_set, network, images, bar)
+
+    def name_of(self, network: Network | None) -> str:
+        """What results call a network, or the reference."""
+        return network.name if network else reference(self.plan.scale)
 
     def value(self, test_set: TestSet, network: Network | None, image: TestImage) -> dict[str, Any]:
         """What was measured: `metrics` (by name) and `tiled`, or `out_of_memory`."""
@@ -243,8 +247,7 @@ class Quality:
                     bar.update()
 
     def _keep(self, test_set: TestSet, network: Network | None, image: TestImage, value: dict[str, Any]) -> None:
-        name = network.name if network else reference(self.plan.scale)
-        about = {"kind": "quality", "network": name, "dataset": test_set.name, "image": image.name}
+        about = {"kind": "quality", "network": self.name_of(network), "dataset": test_set.name, "image": image.name}
         self.store.add(self._key(test_set, network, image), value, **about)
 
     def _task(self, test_set: TestSet, network: Network | None, images: list[TestImage]) -> Task:

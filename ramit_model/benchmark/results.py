@@ -1,6 +1,6 @@
 """What a benchmark found out: plain dataclasses, which `results.json` holds as they are. Reports read nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -275,3 +275,8 @@ class Results:
     costs: Sequence[CaseCost]
     strips: Sequence[Strip]
     notes: Sequence[str] = ()
+
+
+def psnr_metric(metrics: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What the option file calls PSNR, among its metrics."""
+    return next((name for name, block in metrics.items() if block.get("type") == "calculate_psnr"), None)

@@ -29,11 +29,12 @@ from ramit_model.benchmark.results import (
     Results,
     SetQuality,
     Strip,
+    psnr_metric,
 )
 from ramit_model.benchmark.statistics import compare, mean_interval
 from ramit_model.benchmark.strips import choose_crop, crop_psnr, draw_strip
 from ramit_model.checkpoint import check_fit, read_weights
-from ramit_model.errors import InputError
+from ramit_model.errors import InputError, one_line
 from ramit_model.evaluation import Picture
 from ramit_model.padding import size_unit
 
@@ -92,8 +93,7 @@ def _info(network: Network, plan: Plan) -> NetworkInfo:
     try:
         built = build_network(deepcopy(network.network_g))
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{plan.option_file}: networks.{network.name}.network_g: {reason}") from None
+        raise InputError(f"{plan.option_file}: networks.{network.name}.network_g: {one_line(error)}") from None
     if network.weights:
         path = Path(network.weights).expanduser()
         check_fit(built, read_weights(path, network.param_key), path)
@@ -111,18 +111,14 @@ def _counts(built: nn.Module, network: Network, scale: int) -> Counts | None:
     try:
         return count(built, channels=channels, scale=scale, unit=unit)
     except RuntimeError as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        print(f"basicsr benchmark: {network.name}: Mult-Adds cannot be counted: {reason}", file=sys.stderr)
+        print(f"basicsr benchmark: {network.name}: Mult-Adds cannot be counted: {one_line(error)}", file=sys.stderr)
         return None
 
 
 def _set_quality(quality: Quality, test_set: TestSet) -> SetQuality:
     plan = quality.plan
-    results = {
-        network.name if network else reference(plan.scale): _network_quality(quality, test_set, network)
-        for network in quality.networks
-    }
-    psnr = _psnr_metric(plan)
+    results = {quality.name_of(network): _network_quality(quality, test_set, network) for network in quality.networks}
+    psnr = psnr_metric(plan.metrics)
     measured = {
         name: {image: metrics[psnr] for image, metrics in result.images.items()} if psnr else {}
         for name, result in results.items()
@@ -137,11 +133,6 @@ def _set_quality(quality: Quality, test_set: TestSet) -> SetQuality:
         results=results,
         comparisons=compare(measured),
     )
-
-
-def _psnr_metric(plan: Plan) -> str | None:
-    """The name that the option file gives to PSNR."""
-    return next((name for name, block in plan.metrics.items() if block["type"] == "calculate_psnr"), None)
 
 
 def _network_quality(quality: Quality, test_set: TestSet, network: Network | None) -> NetworkQuality:
@@ -186,7 +177,7 @@ def _strip(quality: Quality, test_set: TestSet, image: TestImage, drawn: StripPl
             file=sys.stderr,
         )
         return None
-    psnr = _psnr_metric(plan)
+    psnr = psnr_metric(plan.metrics)
     on_y = bool(psnr and plan.metrics[psnr].get("test_y_channel"))
     in_crop = {name: crop_psnr(picture, gt, crop, test_y_channel=on_y) for name, picture in pictures.items()}
     whole = _psnr_of(quality, test_set, image)
@@ -208,15 +199,14 @@ def _pictures(quality: Quality, test_set: TestSet, image: TestImage) -> dict[str
     for network in quality.networks:
         path = quality.picture(test_set, network, image)
         if path.is_file():
-            name = network.name if network else reference(quality.plan.scale)
-            pictures[name] = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            pictures[quality.name_of(network)] = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     return pictures
 
 
 def _psnr_of(quality: Quality, test_set: TestSet, image: TestImage) -> dict[str, float]:
-    psnr, psnrs = _psnr_metric(quality.plan), {}
+    psnr, psnrs = psnr_metric(quality.plan.metrics), {}
     for network in quality.networks:
         metrics: dict[str, float] = quality.value(test_set, network, image).get("metrics", {})
         if psnr in metrics:
-            psnrs[network.name if network else reference(quality.plan.scale)] = metrics[psnr]
+            psnrs[quality.name_of(network)] = metrics[psnr]
     return psnrs

@@ -9,36 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from helpers import start_process
+from helpers import children, start_process, wait_until
 from tasks import end_at_three, fail_at_three, square
 
 from datasets_prep.errors import SourceError
 from datasets_prep.processes import WAITING, available_cores, ordered_map
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are found in /proc")
-
-
-def children(process: int) -> set[int]:
-    """All that descend from a process and still run."""
-    found: set[int] = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if int(parent) == process and state != "Z":
-            child = int(stat.parent.name)
-            found |= {child} | children(child)
-    return found
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return condition()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +18,7 @@ import pytest
 import torch
 import yaml
 from benchmark_options import NETWORKS, benchmark_options, measure_in_this_process, save_weights
-from helpers import metrics, photograph, run_basicsr, start_process, testing_options
+from helpers import children, metrics, photograph, run_basicsr, start_process, testing_options, wait_until
 
 from ramit_model.benchmark import cost, quality
 from ramit_model.cli import main
@@ -132,34 +131,12 @@ def test_a_second_time_measures_nothing(
 # Interrupted ----------------------------------------------------------------------------------------------------------
 
 
-def children(process: int) -> set[int]:
-    """All that a process started and that still run."""
-    found: set[int] = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if int(parent) == process and state != "Z":
-            found |= {int(stat.parent.name)} | children(int(stat.parent.name))
-    return found
-
-
 def measures(process: int) -> bool:
     """Whether one of its children is there to measure; others come and go."""
     for child in children(process):
         with suppress(OSError):
             if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return True
-    return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.01)
     return False
 
 
@@ -194,7 +171,7 @@ def test_killed_interrupted_and_gone_on(
     out = tmp_path / "out"
     command = ("-opt", "options.yml", "--only", "quality", "--out", out)
     process = start(*command)
-    assert wait_until(lambda: len(lines(out)) >= 3 or process.poll() is not None)
+    assert wait_until(lambda: len(lines(out)) >= 3 or process.poll() is not None, 120)
     workers = children(process.pid)
     process.kill()
     process.communicate()
@@ -207,7 +184,7 @@ def test_killed_interrupted_and_gone_on(
         file.write('{"kind": "quality", "ke')  # as a kill may leave it
 
     process = start(*command)
-    assert wait_until(lambda: measures(process.pid) or process.poll() is not None)
+    assert wait_until(lambda: measures(process.pid) or process.poll() is not None, 120)
     workers = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     said, remarks = process.communicate(timeout=60)

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zlib
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -175,3 +177,27 @@ def changed(options: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     else:
         block[last] = value
     return options
+
+
+def children(process: int) -> set[int]:
+    """All that descend from a process and still run."""
+    found: set[int] = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == process and state != "Z":
+            child = int(stat.parent.name)
+            found |= {child} | children(child)
+    return found
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    """Whether a condition comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()

@@ -21,6 +21,8 @@ from ramit_model.benchmark.measurements import Measurements
 from ramit_model.benchmark.plan import Plan, load_plan
 from ramit_model.benchmark.results import Case, CaseCost
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FORWARD = Case("forward", "cpu", "float32", "contiguous", False, 24, 16, 1)
 TRAIN = replace(FORWARD, mode="train", batch=2)
 NAMES = list(NETWORKS)
@@ -41,15 +43,6 @@ Measure = Callable[..., list[CaseCost]]
 )
 def test_a_case_in_words(changes: dict[str, Any], words: str) -> None:
     assert replace(FORWARD, **changes).words == words
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On small tensors, threads wait for each other more than they help."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # What is timed --------------------------------------------------------------------------------------------------------

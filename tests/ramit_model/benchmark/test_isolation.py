@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from generators import fail, fail_with_a_function, kill_itself, leave, numbers, process_and_arguments, sleep, wait_for
-from helpers import REPOSITORY, run_python, start_process
+from helpers import REPOSITORY, run_python, start_process, wait_until
 
 from ramit_model.benchmark.isolation import KilledError, isolated
 from ramit_model.errors import InputError
@@ -30,13 +30,6 @@ def is_there(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not condition():
-        time.sleep(0.02)
-    return condition()
 
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
@@ -26,6 +26,8 @@ from ramit_model.benchmark.plan import load_plan
 from ramit_model.benchmark.results import Results
 from ramit_model.benchmark.run import run_benchmark
 from ramit_model.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PLAIN, DEEP = NETWORKS["plain"], {**NETWORKS["plain"], "num_block": 2}
 
@@ -63,15 +65,6 @@ def make(folder: Path, pairs: Path) -> Benchmark:
         "tiny": {"network_g": TINY, "published": "RAMiT_x2"},
     }
     return made
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On small tensors, threads wait for each other more than they help."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
