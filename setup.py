@@ -1,9 +1,10 @@
 """Package metadata, static; tools are configured in pyproject.toml."""
 
+import platform
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 # pip would build BasicSR before it looks at python_requires, and fail there with a KeyError.
 if not (3, 10) <= sys.version_info < (3, 13):
@@ -11,6 +12,35 @@ if not (3, 10) <= sys.version_info < (3, 13):
         "ramit-basicsr needs Python 3.10, 3.11 or 3.12, because BasicSR 1.4.2 builds on no later one; this is "
         f"Python {sys.version.split()[0]}. Make the virtual environment with one of them: python3.12 -m venv .venv"
     )
+
+
+def kernels() -> list[Extension]:
+    """The C++ kernels, once for each kind of processor; without a compiler the package does without them."""
+    if not (sys.platform == "linux" and platform.machine() == "x86_64"):
+        return []  # tried nowhere else
+    flags = [
+        "-O3",
+        "-std=c++17",
+        "-fopenmp",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-ffp-contract=fast",
+        "-Wno-psabi",
+    ]
+    kinds = {"_avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "_avx2": ["-march=x86-64-v3"]}
+    return [
+        Extension(
+            f"ramit_arch.kernels.{name}",
+            sources=sorted(map(str, Path("ramit_arch/kernels").glob("*.cpp"))),
+            depends=["ramit_arch/kernels/vectors.h"],
+            extra_compile_args=[*flags, *kind],
+            extra_link_args=["-fopenmp"],
+            language="c++",
+            optional=True,
+        )
+        for name, kind in kinds.items()
+    ]
+
 
 setup(
     name="ramit-basicsr",
@@ -22,10 +52,18 @@ setup(
     license_files=["LICENSE"],
     # BasicSR 1.4.2 does not build on Python 3.13 and later.
     python_requires=">=3.10,<3.13",
-    packages=["ramit_arch", "ramit_model", "ramit_model.benchmark", "ramit_model.recipes", "datasets_prep"],
+    packages=[
+        "ramit_arch",
+        "ramit_arch.kernels",
+        "ramit_model",
+        "ramit_model.benchmark",
+        "ramit_model.recipes",
+        "datasets_prep",
+    ],
     # The option files are installed too, so that the demo runs from anywhere.
     package_dir={"ramit_model.recipes": "options"},
     package_data={"ramit_model.recipes": ["*.yml"], "ramit_model.benchmark": ["published.yml", "page.html"]},
+    ext_modules=kernels(),
     install_requires=[
         "basicsr>=1.4.2",
         "torch>=2.7",

@@ -2,6 +2,11 @@
 
 import math
 
+from ramit_arch.kernels import window_attention
+from ramit_arch.kernels.plain import channel_mixing, channel_products
+from ramit_arch.pointwise import Pointwise
+from ramit_arch.windows import Windows
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -56,60 +61,41 @@ def position_bias(table: Tensor, index: Tensor) -> Tensor:
 class SpatialAttention(nn.Module):
     """Cosine attention between the pixels of a window, with relative position bias.
 
-    Shifted windows wrap around the border and attend across it: there is no attention mask.
-
     Args:
         heads: Spatial heads L.
         head_dim: Channels d of a head.
         window_size: Window side M, even.
-        shift: Shift of the windows in pixels, 0 or M / 2.
     """
 
     relative_position_index: Tensor
 
-    def __init__(self, heads: int, head_dim: int, *, window_size: int, shift: int) -> None:
+    def __init__(self, heads: int, head_dim: int, *, window_size: int) -> None:
         super().__init__()
-        self.heads, self.head_dim = heads, head_dim
-        self.window_size, self.shift = window_size, shift
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, heads))
         self.register_buffer("relative_position_index", relative_position_index(window_size))
-        self.proj = nn.Conv2d(heads * head_dim, heads * head_dim, 1)
+        self.proj = Pointwise(heads * head_dim, heads * head_dim)
 
-    def forward(self, qkv: Tensor, gate: Tensor | None = None) -> Tensor:
+    def scale(self) -> Tensor:
+        """What cosines are multiplied with, (L)."""
+        return cosine_scale(self.logit_scale).flatten()
+
+    def bias(self) -> Tensor:
+        """The relative position bias, (L, M^2, M^2)."""
+        return position_bias(self.relative_position_bias_table, self.relative_position_index)
+
+    def forward(self, qkv: Tensor, windows: Windows, gate: Tensor | None = None) -> Tensor:
         """Attend within windows.
 
         Args:
-            qkv: (B, L*3*d, H, W), head-major; H and W are multiples of M.
-            gate: (B, d, H, W) or None; multiplies the values of every head (the reciprocal helper).
+            qkv: Queries of all heads, then keys, then values, window by window, (windows, M^2, 3*L*d).
+            windows: Where the windows lie.
+            gate: (windows, M^2, d) or None; multiplies the values of every head (the reciprocal helper).
 
         Returns:
-            (B, L*d, H, W)
+            (B, H, W, L*d)
         """
-        batch, _, height, width = qkv.shape
-        q, k, v = qkv.reshape(batch, self.heads, 3, self.head_dim, height, width).unbind(2)
-        if gate is not None:
-            v = v * gate.unsqueeze(1)
-        q, k, v = (self._to_windows(t) for t in (q, k, v))  # (B, H/M, W/M, L, M^2, d)
-        bias = position_bias(self.relative_position_bias_table, self.relative_position_index)
-        y = cosine_attention(q, k, v, self.logit_scale, bias)
-        return self._roll(self.proj(self._from_windows(y, height, width)), self.shift)
-
-    def _roll(self, x: Tensor, shift: int) -> Tensor:
-        return x.roll((shift, shift), (-2, -1)) if shift else x
-
-    def _to_windows(self, x: Tensor) -> Tensor:
-        """(B, L, d, H, W) -> (B, H/M, W/M, L, M^2, d), after the cyclic shift."""
-        m = self.window_size
-        x = self._roll(x, -self.shift)
-        x = x.unflatten(-1, (x.shape[-1] // m, m)).unflatten(-3, (x.shape[-2] // m, m))  # (B, L, d, H/M, M, W/M, M)
-        return x.permute(0, 3, 5, 1, 4, 6, 2).flatten(4, 5)
-
-    def _from_windows(self, x: Tensor, height: int, width: int) -> Tensor:
-        """(B, H/M, W/M, L, M^2, d) -> (B, L*d, H, W), heads merged head-major, still shifted."""
-        m = self.window_size
-        x = x.unflatten(4, (m, m)).permute(0, 3, 6, 1, 4, 2, 5)  # (B, L, d, H/M, M, W/M, M)
-        return x.reshape(x.shape[0], self.heads * self.head_dim, height, width)
+        return windows.scatter(self.proj(window_attention(qkv, gate, self.scale(), self.bias())))
 
 
 class ChannelAttention(nn.Module):
@@ -122,23 +108,27 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, heads: int, head_dim: int) -> None:
         super().__init__()
-        self.heads, self.head_dim = heads, head_dim
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
-        self.proj = nn.Conv2d(heads * head_dim, heads * head_dim, 1)
+        self.proj = Pointwise(heads * head_dim, heads * head_dim)
+
+    def scale(self) -> Tensor:
+        """What cosines are multiplied with, (L)."""
+        return cosine_scale(self.logit_scale).flatten()
 
     def forward(self, qkv: Tensor, gate: Tensor | None = None) -> Tensor:
         """Attend between channels.
 
         Args:
-            qkv: (B, L*3*d, H, W), head-major.
-            gate: (B, 1, H, W) or None; multiplies the values of every channel (the reciprocal helper).
+            qkv: Queries of all heads, then keys, then values, (B, H, W, 3*L*d).
+            gate: (B, H, W, 1) or None; multiplies the values of every channel (the reciprocal helper).
 
         Returns:
-            (B, L*d, H, W)
+            (B, H, W, L*d)
         """
-        batch, _, height, width = qkv.shape
-        q, k, v = qkv.reshape(batch, self.heads, 3, self.head_dim, height * width).unbind(2)  # (B, L, d, HW)
+        dim = self.proj.in_channels
+        qk, v = qkv.split([2 * dim, dim], dim=-1)
         if gate is not None:
-            v = v * gate.flatten(2).unsqueeze(1)
-        y = cosine_attention(q, k, v, self.logit_scale)
-        return self.proj(y.reshape(batch, self.heads * self.head_dim, height, width))
+            v = v * gate
+        weight, bias = self.proj.matrix()
+        mixing = channel_mixing(channel_products(qk.flatten(1, 2)), self.scale(), weight).transpose(1, 2).to(v.dtype)
+        return torch.baddbmm(bias, v.flatten(1, 2), mixing).view_as(v)

@@ -1,5 +1,9 @@
 """MobiVari: the MobileNet variations that RAMiT mixes features with."""
 
+from ramit_arch.kernels import inference
+from ramit_arch.layout import channels_first, channels_last
+from ramit_arch.pointwise import Pointwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -9,7 +13,38 @@ def leaky_relu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.01)
 
 
-class MobiVari1(nn.Module):
+class MobiVari(nn.Module):
+    """What both versions share.
+
+    Shape:
+        (B, H, W, dim) -> (B, H, W, out_dim)
+    """
+
+    def __init__(self, dim: int, hidden: int, out_dim: int) -> None:
+        super().__init__()
+        self.channels = dim, hidden, out_dim
+        self.dw_conv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.pw_conv = Pointwise(hidden, out_dim)
+        self.residual = dim == out_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        if inference.fits(x, *self.channels):
+            return inference.mix(x, *self.layers())
+        return self._plain(x)
+
+    def layers(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], int]:
+        """Weights as the kernels of `inference` take them."""
+        dw, pw = self.dw_conv, self.pw_conv
+        return [], [dw.weight, *([] if dw.bias is None else [dw.bias])], pw.matrix(), 0
+
+    def _plain(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _depthwise(self, x: Tensor) -> Tensor:
+        return channels_last(self.dw_conv(channels_first(x)))
+
+
+class MobiVari1(MobiVari):
     """Depthwise then pointwise convolution, each with a residual: `act(pw(act(dw(x)) + x))`.
 
     The input is added to the output when `dim == out_dim`.
@@ -17,25 +52,17 @@ class MobiVari1(nn.Module):
     Args:
         dim: Channels of the input.
         out_dim: Channels of the output.
-        kernel_size: Side of the depthwise kernel, odd.
-
-    Shape:
-        (B, dim, H, W) -> (B, out_dim, H, W)
     """
 
-    def __init__(self, dim: int, out_dim: int, *, kernel_size: int = 3) -> None:
-        super().__init__()
-        self.dw_conv = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
-        self.pw_conv = nn.Conv2d(dim, out_dim, 1)
-        self.residual = dim == out_dim
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__(dim, dim, out_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = leaky_relu(self.dw_conv(x)) + x
-        y = leaky_relu(self.pw_conv(y))
+    def _plain(self, x: Tensor) -> Tensor:
+        y = leaky_relu(self.pw_conv(leaky_relu(self._depthwise(x)) + x))
         return y + x if self.residual else y
 
 
-class MobiVari2(nn.Module):
+class MobiVari2(MobiVari):
     """Expand by a grouped 1x1 convolution, then depthwise and pointwise: `pw(act(dw(e) + e))`, `e = act(exp(x))`.
 
     The input is added to the output when `dim == out_dim`.
@@ -45,25 +72,22 @@ class MobiVari2(nn.Module):
         out_dim: Channels of the output.
         expansion: Hidden channels as a multiple of `dim`, before `expanded_dim` rounds them up.
         groups: Groups of the expanding convolution.
-        kernel_size: Side of the depthwise kernel, odd.
-
-    Shape:
-        (B, dim, H, W) -> (B, out_dim, H, W)
     """
 
-    def __init__(self, dim: int, out_dim: int, *, expansion: float, groups: int, kernel_size: int = 3) -> None:
-        super().__init__()
+    def __init__(self, dim: int, out_dim: int, *, expansion: float, groups: int) -> None:
         if dim % groups:
             raise ValueError(f"MobiVari: {dim} channels do not divide into {groups} groups")
         hidden = expanded_dim(dim, expansion, groups)
-        self.exp_conv = nn.Conv2d(dim, hidden, 1, groups=groups)
-        self.dw_conv = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
-        self.pw_conv = nn.Conv2d(hidden, out_dim, 1)
-        self.residual = dim == out_dim
+        super().__init__(dim, hidden, out_dim)
+        self.exp_conv = Pointwise(dim, hidden, groups=groups)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def layers(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], int]:
+        _, dw, pw, _ = super().layers()
+        return self.exp_conv.matrix(), dw, pw, self.exp_conv.groups
+
+    def _plain(self, x: Tensor) -> Tensor:
         e = leaky_relu(self.exp_conv(x))
-        y = self.pw_conv(leaky_relu(self.dw_conv(e) + e))
+        y = self.pw_conv(leaky_relu(self._depthwise(e) + e))
         return y + x if self.residual else y
 
 
@@ -79,7 +103,7 @@ def expanded_dim(dim: int, expansion: float, groups: int) -> int:
     return hidden + groups - hidden % groups
 
 
-def mobivari(dim: int, out_dim: int, *, version: int, expansion: float, groups: int) -> nn.Module:
+def mobivari(dim: int, out_dim: int, *, version: int, expansion: float, groups: int) -> MobiVari:
     """Build the MobiVari of the given version (1 or 2); version 1 has no expansion and no groups."""
     if version == 1:
         return MobiVari1(dim, out_dim)

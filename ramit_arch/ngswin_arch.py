@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ramit_arch.attention import cosine_attention, position_bias, relative_position_index
+from ramit_arch.layout import channels_first, channels_last
 from ramit_arch.normalisation import SR_MEAN, SR_STD, Normalisation
-from ramit_arch.resolution import cells_to_channels, pad_to_units, to_full_size
+from ramit_arch.resolution import cells_to_channels, halve, pad_to_units, to_full_size
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -138,21 +139,6 @@ class NGswin(nn.Module):
         return y[..., : height * self.scale, : width * self.scale]
 
 
-def channels_last(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, H, W, C)."""
-    return x.permute(0, 2, 3, 1)
-
-
-def channels_first(x: Tensor) -> Tensor:
-    """(B, H, W, C) -> (B, C, H, W)."""
-    return x.permute(0, 3, 1, 2)
-
-
-def halve(x: Tensor) -> Tensor:
-    """Max-pooling of 2x2 cells: (B, H, W, C) -> (B, H/2, W/2, C)."""
-    return channels_last(F.max_pool2d(channels_first(x), 2))
-
-
 class ShallowExtract(nn.Module):
     """3x3 convolution to the network's width: (B, C_in, H, W) -> (B, D, H, W)."""
 
@@ -206,7 +192,7 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.reduction(self.norm(channels_last(cells_to_channels(channels_first(x)))))
+        return self.reduction(self.norm(cells_to_channels(x)))
 
 
 class NSTB(nn.Module):
@@ -353,7 +339,7 @@ class Bottleneck(nn.Module):
         self.norm = nn.LayerNorm(s.dim)
 
     def forward(self, x0: Tensor, e1: Tensor, e2: Tensor, e3: Tensor) -> Tensor:
-        maps = to_full_size(channels_first(x0), [channels_first(e) for e in (e1, e2, e3)])
+        maps = channels_first(to_full_size(x0, (e1, e2, e3)))
         return self.norm(self.pointwise(channels_last(F.gelu(self.depthwise(maps)))))
 
 

@@ -9,14 +9,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ramit_arch.attention import ChannelAttention, SpatialAttention
-from ramit_arch.mobivari import mobivari
+from ramit_arch.kernels import add_norm, inference
+from ramit_arch.layout import channels_first, channels_last
+from ramit_arch.mobivari import MobiVari, mobivari
 from ramit_arch.normalisation import SR_MEAN, SR_STD, STATISTICS, Normalisation
-from ramit_arch.resolution import cells_to_channels, pad_to_units, to_full_size
+from ramit_arch.pointwise import Pointwise
+from ramit_arch.resolution import (
+    cells_to_channels,
+    pad_to_units,
+    pixel_shuffle,
+    to_full_size,
+)
+from ramit_arch.windows import Windows
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 TASKS = ("SR", "CDN", "GDN", "LLE", "DR")
 """Super-resolution, colour denoising, gray denoising, low-light enhancement, deraining."""
@@ -206,12 +216,12 @@ class RAMiT(nn.Module):
         # Zeros go in before the normalisation: the padding is black.
         x = self.normalisation(pad_to_units(x, self.size_unit))
 
-        s = self.shallow(x)  # (B, C, H, W)
+        s = channels_last(self.shallow(x))  # (B, H, W, C), as all maps inside
         o1, a1 = self.stage1(s)
-        o2, a2 = self.stage2(self.down1(o1))  # (B, C, H/2, W/2)
-        o3, a3 = self.stage3(self.down2(o2))  # (B, C, H/4, W/4)
-        o4, a4 = self.stage4(self.bottleneck(s, o1, o2, o3))  # (B, C, H, W)
-        y = self.to_target(o4 * self.attn_mix(a1, a2, a3, a4) + s)
+        o2, a2 = self.stage2(self.down1(o1))  # (B, H/2, W/2, C)
+        o3, a3 = self.stage3(self.down2(o2))  # (B, H/4, W/4, C)
+        o4, a4 = self.stage4(self.bottleneck(s, o1, o2, o3))
+        y = self.to_target(torch.addcmul(s, o4, self.attn_mix(a1, a2, a3, a4)))
         if self.scale == 1:
             y = y + x
 
@@ -227,30 +237,35 @@ class Shallow(nn.Module):
         self.conv = nn.Conv2d(channels, dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
+        return self.conv(x.contiguous(memory_format=torch.channels_last))
 
 
 class Stage(nn.Module):
     """D-RAMiT blocks in a row; every second one shifts its windows. Each block hands its attentions to the next.
 
+    With `checkpointing` set, a training keeps only what a block takes in, and computes the rest anew for the gradients.
+
     Shape:
-        (B, C, H, W) -> output and mixed attention of the last block, each (B, C, H, W)
+        (B, H, W, C) -> output and mixed attention of the last block, each (B, H, W, C)
     """
+
+    checkpointing = False
 
     def __init__(self, s: RAMiTSettings, stage: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleDict(
-            {
-                f"block{i}": DRAMiTBlock(s, s.num_heads[stage], shift=s.window_size // 2 if i % 2 else 0)
-                for i in range(s.depths[stage])
-            }
-        )
+        self.window_size = s.window_size
+        self.blocks = nn.ModuleDict({f"block{i}": DRAMiTBlock(s, s.num_heads[stage]) for i in range(s.depths[stage])})
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        sp = ch = None
+        windows = [Windows(x, self.window_size, shift) for shift in (0, self.window_size // 2)]
+        attentions = None
         a = x
-        for block in self.blocks.values():
-            x, sp, ch, a = block(x, sp, ch)
+        for i, block in enumerate(self.blocks.values()):
+            arguments = x, attentions, windows[i % 2], i == len(self.blocks) - 1
+            if self.checkpointing and torch.is_grad_enabled():
+                x, attentions, a = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x, attentions, a = block(*arguments)
         return x, a
 
 
@@ -260,82 +275,111 @@ class DRAMiTBlock(nn.Module):
     Spatial and channel attention work side by side on their own heads of one q, k, v projection; MobiVari mixes them.
     """
 
-    def __init__(self, s: RAMiTSettings, heads: int, *, shift: int) -> None:
+    def __init__(self, s: RAMiTSettings, heads: int) -> None:
         super().__init__()
         head_dim, channel_heads = s.dim // heads, s.channel_heads(heads)
         spatial_heads = heads - channel_heads
         self.helper = s.helper
-        self.channel_heads = channel_heads
-        self.qkv_channels = [3 * head_dim * spatial_heads, 3 * head_dim * channel_heads]
-        self.qkv_proj = QKVProjection(s.dim, bias=s.qkv_bias)
-        self.sp_attn = SpatialAttention(spatial_heads, head_dim, window_size=s.window_size, shift=shift)
+        self.channel_heads, self.window_size = channel_heads, s.window_size
+        self.fused = inference.knows(s.dim, spatial_heads, channel_heads)
+        self.parts = [spatial_heads * head_dim, channel_heads * head_dim]
+        self.qkv_proj = QKVProjection(s.dim, spatial_heads, channel_heads, bias=s.qkv_bias)
+        self.sp_attn = SpatialAttention(spatial_heads, head_dim, window_size=s.window_size)
         self.ch_attn = ChannelAttention(channel_heads, head_dim)
         self.mobivari = block_mobivari(s, s.dim)
         self.norm1 = ChannelNorm(s.dim)
         self.ffn = FeedForward(s.dim, int(s.dim * s.hidden_ratio))
         self.norm2 = ChannelNorm(s.dim)
 
-    def forward(self, x: Tensor, sp: Tensor | None, ch: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, attentions: Tensor | None, windows: Windows, last: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Mix two attentions into `x`.
 
         Args:
-            x: (B, C, H, W)
-            sp: Spatial attention of the previous block, (B, L_sp*d, H, W); None in the first.
-            ch: Channel attention of the previous block, (B, L_ch*d, H, W); None in the first.
+            x: (B, H, W, C)
+            attentions: Spatial, then channel attention of the previous block, (B, H, W, C); None in the first.
+            windows: Where the windows of this block lie.
+            last: Whether the mix of the attentions is wanted.
 
         Returns:
-            The block's output, its spatial and channel attention, and their mix, (B, C, H, W).
+            The block's output, its attentions, and their mix (or anything), (B, H, W, C).
         """
+        helpers = attentions if self.helper else None
+        channels = (*self.mobivari.channels, self.ffn.hidden.out_channels)
+        if self.fused and inference.fits(x, *channels, side=self.window_size):
+            return self._fused(x, helpers, windows.shift, last)
+        attentions = self._attend(x, helpers, windows)
+        a = self.mobivari(attentions)
+        x = self.norm1(a, x)
+        return self.norm2(self.ffn(x), x), attentions, a
+
+    def _attend(self, x: Tensor, helpers: Tensor | None, windows: Windows) -> Tensor:
         sp_gate = ch_gate = None
-        if self.helper and sp is not None and ch is not None:
-            sp_gate = ch.unflatten(1, (self.channel_heads, -1)).mean(1)  # (B, d, H, W)
-            ch_gate = sp.mean(1, keepdim=True)  # (B, 1, H, W)
-        sp_qkv, ch_qkv = self.qkv_proj(x).split(self.qkv_channels, dim=1)
-        sp = self.sp_attn(sp_qkv, sp_gate)
-        ch = self.ch_attn(ch_qkv, ch_gate)
-        a = self.mobivari(torch.cat([sp, ch], dim=1))
-        x = x + self.norm1(a)
-        x = x + self.norm2(self.ffn(x))
-        return x, sp, ch, a
+        if helpers is not None:
+            sp, ch = helpers.split(self.parts, dim=-1)
+            sp_gate = windows.gather(ch.unflatten(-1, (self.channel_heads, -1)).mean(-2))
+            ch_gate = sp.mean(-1, keepdim=True)
+        rows = [3 * channels for channels in self.parts]
+        # Weight and bias of spatial and of channel heads.
+        of_sp, of_ch = zip(*(layer.split(rows) for layer in self.qkv_proj.ordered()), strict=True)
+        sp = self.sp_attn(F.linear(windows.gather(x), *of_sp), windows, sp_gate)
+        ch = self.ch_attn(F.linear(x, *of_ch), ch_gate)
+        return torch.cat([sp, ch], dim=-1)
+
+    def _fused(self, x: Tensor, helpers: Tensor | None, shift: int, last: bool) -> tuple[Tensor, Tensor, Tensor]:
+        sp, ch, norm1, norm2, ffn = self.sp_attn, self.ch_attn, self.norm1.norm, self.norm2.norm, self.ffn
+        spatial, channel = [sp.scale(), sp.bias(), *sp.proj.matrix()], [ch.scale(), *ch.proj.matrix()]
+        attentions = inference.attend(x, helpers, self.qkv_proj.ordered(), spatial, channel, shift)
+        rest = [norm1.weight, norm1.bias, *ffn.hidden.matrix(), *ffn.out.matrix(), norm2.weight, norm2.bias]
+        x, a = inference.transform(attentions, x, *self.mobivari.layers(), rest, last)
+        return x, attentions, a
 
 
 class QKVProjection(nn.Module):
-    """1x1 convolution to q, k, v of every head, head-major: (B, C, H, W) -> (B, 3C, H, W)."""
+    """Linear map to queries, keys and values of every head; the published weights have them head by head."""
 
-    def __init__(self, dim: int, *, bias: bool) -> None:
+    order: Tensor
+
+    def __init__(self, dim: int, spatial_heads: int, channel_heads: int, *, bias: bool) -> None:
         super().__init__()
-        self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=bias)
+        self.qkv = Pointwise(dim, 3 * dim, bias=bias)
+        rows = torch.arange(3 * dim).view(spatial_heads + channel_heads, 3, -1)
+        order = [heads.transpose(0, 1).flatten() for heads in rows.split([spatial_heads, channel_heads])]
+        self.register_buffer("order", torch.cat(order), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.qkv(x)
+    def ordered(self) -> list[Tensor]:
+        """Weight (3C, C) and bias (3C), if any: q, k, v of all spatial heads first, then those of all channel heads."""
+        return [layer[self.order] for layer in self.qkv.matrix()]
 
 
 class FeedForward(nn.Module):
-    """Two 1x1 convolutions around an exact GELU: (B, C, H, W) -> (B, C, H, W)."""
+    """Two linear maps around an exact GELU: (..., C) -> (..., C)."""
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
-        self.hidden = nn.Conv2d(dim, hidden_dim, 1)
-        self.out = nn.Conv2d(hidden_dim, dim, 1)
+        self.hidden = Pointwise(dim, hidden_dim)
+        self.out = Pointwise(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(F.gelu(self.hidden(x)))
 
 
 class ChannelNorm(nn.Module):
-    """LayerNorm over the channels of each pixel, eps 1e-5: (B, C, H, W) -> (B, C, H, W)."""
+    """LayerNorm over the channels of each pixel, eps 1e-5: (..., C) -> (..., C), added to any `residual`."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(x.permute(0, 2, 3, 1))
-        return y.permute(0, 3, 1, 2)
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        if residual is None:
+            return self.norm(x)
+        return add_norm(residual, x, self.norm.weight, self.norm.bias)
 
 
 class Downsizing(nn.Module):
-    """Halve height and width: 2x2 cells to channels, norm, MobiVari. (B, C, H, W) -> (B, C, H/2, W/2)."""
+    """Halve height and width: 2x2 cells to channels, norm, MobiVari. (B, H, W, C) -> (B, H/2, W/2, C)."""
 
     def __init__(self, s: RAMiTSettings) -> None:
         super().__init__()
@@ -350,7 +394,7 @@ class Bottleneck(nn.Module):
     """Bring the outputs of the first three stages to full size and mix them.
 
     Shape:
-        s, o1 (B, C, H, W), o2 (B, C, H/2, W/2), o3 (B, C, H/4, W/4) -> (B, C, H, W)
+        s, o1 (B, H, W, C), o2 (B, H/2, W/2, C), o3 (B, H/4, W/4, C) -> (B, H, W, C)
     """
 
     def __init__(self, s: RAMiTSettings) -> None:
@@ -366,7 +410,7 @@ class HierarchicalMixing(nn.Module):
     """H-RAMi: mix the attentions of the four stages at full size.
 
     Shape:
-        a1, a4 (B, C, H, W), a2 (B, C, H/2, W/2), a3 (B, C, H/4, W/4) -> (B, C, H, W)
+        a1, a4 (B, H, W, C), a2 (B, H/2, W/2, C), a3 (B, H/4, W/4, C) -> (B, H, W, C)
     """
 
     def __init__(self, s: RAMiTSettings) -> None:
@@ -374,14 +418,14 @@ class HierarchicalMixing(nn.Module):
         self.mobivari = neck_mobivari(s, s.dim + s.dim // 4 + s.dim // 16 + s.dim)
 
     def forward(self, a1: Tensor, a2: Tensor, a3: Tensor, a4: Tensor) -> Tensor:
-        return self.mobivari(torch.cat([a1, F.pixel_shuffle(a2, 2), F.pixel_shuffle(a3, 4), a4], dim=1))
+        return self.mobivari(torch.cat([a1, pixel_shuffle(a2, 2), pixel_shuffle(a3, 4), a4], dim=-1))
 
 
 class Reconstruction(nn.Module):
     """Features to the image: MobiVari layers, 3x3 convolution, pixel shuffle, 3x3 convolution.
 
     Shape:
-        (B, C, H, W) -> (B, C_out, H * scale, W * scale)
+        (B, H, W, C) -> (B, C_out, H * scale, W * scale)
     """
 
     def __init__(self, s: RAMiTSettings) -> None:
@@ -395,14 +439,14 @@ class Reconstruction(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.mobivari.values():
             x = layer(x)
-        return self.final_conv(F.pixel_shuffle(self.conv(x), self.scale))
+        return self.final_conv(F.pixel_shuffle(self.conv(channels_first(x)), self.scale))
 
 
-def block_mobivari(s: RAMiTSettings, dim: int) -> nn.Module:
+def block_mobivari(s: RAMiTSettings, dim: int) -> MobiVari:
     """MobiVari from `dim` channels to the network's width, as blocks, downsizing and tail use it."""
     return mobivari(dim, s.dim, version=s.mobivari_version, expansion=s.mobivari_expansion, groups=s.mobivari_groups)
 
 
-def neck_mobivari(s: RAMiTSettings, dim: int) -> nn.Module:
+def neck_mobivari(s: RAMiTSettings, dim: int) -> MobiVari:
     """MobiVari from `dim` channels to the network's width, as the bottleneck and H-RAMi use it."""
     return mobivari(dim, s.dim, version=s.mobivari_version, expansion=s.neck_expansion, groups=s.neck_groups)

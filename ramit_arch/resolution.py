@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ramit_arch.layout import channels_first, channels_last
 from ramit_arch.mobivari import leaky_relu
 
 import torch
@@ -18,24 +19,34 @@ def pad_to_units(x: Tensor, unit: int) -> Tensor:
 
 
 def cells_to_channels(x: Tensor) -> Tensor:
-    """Stack the pixels of each 2x2 cell, row by row: (B, C, H, W) -> (B, 4C, H/2, W/2)."""
-    cells = [x[..., 0::2, 0::2], x[..., 0::2, 1::2], x[..., 1::2, 0::2], x[..., 1::2, 1::2]]
-    return torch.cat(cells, dim=1)
+    """Stack the pixels of each 2x2 cell, row by row: (B, H, W, C) -> (B, H/2, W/2, 4C)."""
+    x = x.unflatten(2, (x.shape[2] // 2, 2)).unflatten(1, (x.shape[1] // 2, 2))  # (B, H/2, 2, W/2, 2, C)
+    return x.transpose(2, 3).flatten(3)
+
+
+def halve(x: Tensor) -> Tensor:
+    """Max-pooling of 2x2 cells: (B, H, W, C) -> (B, H/2, W/2, C)."""
+    return channels_last(F.max_pool2d(channels_first(x), 2))
+
+
+def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
+    """(B, H, W, C) -> (B, H * factor, W * factor, C / factor^2)"""
+    return channels_last(F.pixel_shuffle(channels_first(x), factor))
 
 
 def to_full_size(s: Tensor, outputs: Sequence[Tensor]) -> Tensor:
     """Bring the outputs of the stages, each with the pooled shallow features added, to full size by pixel shuffle.
 
     Args:
-        s: Shallow features, (B, C, H, W).
-        outputs: Output i: (B, C, H / 2^i, W / 2^i), from i = 0 up.
+        s: Shallow features, (B, H, W, C).
+        outputs: Output i: (B, H / 2^i, W / 2^i, C), from i = 0 up.
 
     Returns:
-        (B, C + C/4 + C/16 + ..., H, W)
+        (B, H, W, C + C/4 + C/16 + ...)
     """
     maps = []
     for i, output in enumerate(outputs):
         if i:
-            s = F.max_pool2d(s, 2)
-        maps.append(F.pixel_shuffle(output + leaky_relu(s), 2**i))
-    return torch.cat(maps, dim=1)
+            s = halve(s)
+        maps.append(pixel_shuffle(output + leaky_relu(s), 2**i))
+    return torch.cat(maps, dim=-1)

@@ -6,12 +6,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ramit_arch.kernels.library import library
+
 from ramit_model.benchmark.machine import machine, versions
 from ramit_model.benchmark.plan import Network
 from ramit_model.benchmark.results import Weights
 from ramit_model.forms import find
 
 CHUNK = 1 << 20
+CODE = {".py", ".cpp", ".h", ".so"}
 
 
 def environment() -> dict[str, Any]:
@@ -45,8 +48,9 @@ def _sha256(path: Path) -> str:
 
 @cache
 def _code(network_type: str) -> str:
-    """Checksum of the files beside the one that defines a network."""
+    """Checksum of the files beside and below the one that defines a network, and whether compiled kernels serve it."""
     from basicsr.utils.registry import ARCH_REGISTRY
 
     folder = Path(inspect.getfile(find(ARCH_REGISTRY, network_type, "network_g.type"))).parent
-    return hashlib.sha256("".join(_sha256(path) for path in sorted(folder.glob("*.py"))).encode()).hexdigest()
+    files = sorted(path for path in folder.rglob("*") if path.suffix in CODE)
+    return hashlib.sha256("".join([*map(_sha256, files), str(library() is not None)]).encode()).hexdigest()

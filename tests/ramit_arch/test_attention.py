@@ -3,6 +3,7 @@
 import math
 
 from ramit_arch.attention import ChannelAttention, SpatialAttention, relative_position_index
+from ramit_arch.windows import Windows
 
 import pytest
 import torch
@@ -18,21 +19,21 @@ def randomised(module: torch.nn.Module) -> torch.nn.Module:
     return module.double()
 
 
-def spatial_reference(attention: SpatialAttention, qkv: torch.Tensor, gate: torch.Tensor | None) -> torch.Tensor:
-    batch, _, height, width = qkv.shape
-    shift = attention.shift
-    result = torch.zeros(batch, HEADS * DIM, height, width, dtype=qkv.dtype)
+def spatial_reference(
+    attention: SpatialAttention, qkv: torch.Tensor, gate: torch.Tensor | None, shift: int
+) -> torch.Tensor:
+    batch, height, width, _ = qkv.shape
+    result = torch.zeros(batch, height, width, HEADS * DIM, dtype=qkv.dtype)
     # Pixel (y, x) of the shifted image is pixel (y + shift, x + shift) of the image, wrapping around.
     for b in range(batch):
         for top in range(0, height, M):
             for left in range(0, width, M):
                 pixels = [((top + i + shift) % height, (left + j + shift) % width) for i in range(M) for j in range(M)]
                 for head in range(HEADS):
-                    start = 3 * DIM * head
-                    tokens = torch.stack([qkv[b, start : start + 3 * DIM, y, x] for y, x in pixels])
-                    q, k, v = tokens.split(DIM, dim=1)
+                    tokens = torch.stack([qkv[b, y, x].view(3, HEADS, DIM)[:, head] for y, x in pixels])
+                    q, k, v = tokens.unbind(1)
                     if gate is not None:
-                        v = v * torch.stack([gate[b, :, y, x] for y, x in pixels])
+                        v = v * torch.stack([gate[b, y, x] for y, x in pixels])
                     scale = math.exp(min(float(attention.logit_scale[head]), math.log(100.0)))
                     scores = F.cosine_similarity(q[:, None], k[None], dim=-1) * scale
                     for p in range(M * M):
@@ -42,7 +43,7 @@ def spatial_reference(attention: SpatialAttention, qkv: torch.Tensor, gate: torc
                             scores[p, r] += attention.relative_position_bias_table[row, head]
                     y_head = scores.softmax(dim=1) @ v
                     for (y, x), value in zip(pixels, y_head, strict=True):
-                        result[b, head * DIM : (head + 1) * DIM, y, x] = value
+                        result[b, y, x, head * DIM : (head + 1) * DIM] = value
     # A 1x1 convolution treats every pixel alike, so it may come before or after the shift back.
     return attention.proj(result)
 
@@ -50,12 +51,14 @@ def spatial_reference(attention: SpatialAttention, qkv: torch.Tensor, gate: torc
 @pytest.mark.parametrize("shift", [0, M // 2])
 @pytest.mark.parametrize("gated", [False, True])
 def test_spatial_attention(shift: int, gated: bool) -> None:
-    attention = randomised(SpatialAttention(HEADS, DIM, window_size=M, shift=shift))
+    attention = randomised(SpatialAttention(HEADS, DIM, window_size=M))
     with torch.no_grad():
         attention.logit_scale[0] = 7.0  # above ln 100: bounded
-        qkv = torch.randn(2, 3 * HEADS * DIM, 2 * M, 3 * M, dtype=torch.float64)
-        gate = torch.randn(2, DIM, 2 * M, 3 * M, dtype=torch.float64) if gated else None
-        torch.testing.assert_close(attention(qkv, gate), spatial_reference(attention, qkv, gate))
+        qkv = torch.randn(2, 2 * M, 3 * M, 3 * HEADS * DIM, dtype=torch.float64)
+        gate = torch.randn(2, 2 * M, 3 * M, DIM, dtype=torch.float64) if gated else None
+        windows = Windows(qkv, M, shift)
+        y = attention(windows.gather(qkv), windows, None if gate is None else windows.gather(gate))
+        torch.testing.assert_close(y, spatial_reference(attention, qkv, gate, shift))
 
 
 @pytest.mark.parametrize("gated", [False, True])
@@ -63,19 +66,18 @@ def test_channel_attention(gated: bool) -> None:
     attention = randomised(ChannelAttention(HEADS, DIM))
     height, width = 4, 6
     with torch.no_grad():
-        qkv = torch.randn(2, 3 * HEADS * DIM, height, width, dtype=torch.float64)
-        gate = torch.randn(2, 1, height, width, dtype=torch.float64) if gated else None
+        qkv = torch.randn(2, height, width, 3 * HEADS * DIM, dtype=torch.float64)
+        gate = torch.randn(2, height, width, 1, dtype=torch.float64) if gated else None
         heads = []
         for head in range(HEADS):
-            start = 3 * DIM * head
-            q, k, v = qkv[:, start : start + 3 * DIM].split(DIM, dim=1)
+            q, k, v = qkv.unflatten(-1, (3, HEADS, DIM))[..., head, :].unbind(-2)
             if gate is not None:
                 v = v * gate
-            q, k, v = (t.flatten(2) for t in (q, k, v))
+            q, k, v = (t.flatten(1, 2).transpose(1, 2) for t in (q, k, v))
             scale = math.exp(min(float(attention.logit_scale[head]), math.log(100.0)))
             scores = F.cosine_similarity(q[:, :, None], k[:, None], dim=-1) * scale
-            heads.append((scores.softmax(dim=-1) @ v).view(2, DIM, height, width))
-        torch.testing.assert_close(attention(qkv, gate), attention.proj(torch.cat(heads, dim=1)))
+            heads.append((scores.softmax(dim=-1) @ v).transpose(1, 2).unflatten(1, (height, width)))
+        torch.testing.assert_close(attention(qkv, gate), attention.proj(torch.cat(heads, dim=-1)))
 
 
 def test_relative_position_index_of_a_window_of_two() -> None:

@@ -4,6 +4,7 @@ import inspect
 from dataclasses import fields
 
 from ramit_arch import RAMiT, RAMiTSettings, ramit_settings
+from ramit_arch.kernels import inference
 
 import pytest
 import torch
@@ -91,6 +92,21 @@ def test_dtypes(dtype: torch.dtype, tolerance: float) -> None:
         y = net.to(dtype)(x.to(dtype))
     assert y.dtype == dtype
     assert (y.double() - exact).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_without_kernels(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU. A black image has queries and keys of hardly any length, and sums over many pixels grow large."""
+    monkeypatch.setattr(inference, "fits", lambda *_, **__: False)
+    net = tiny().eval()
+    for x in (torch.rand(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)):
+        with torch.no_grad():
+            exact, low = net(x), tiny().to(dtype)(x.to(dtype))
+            with torch.autocast("cpu", dtype=dtype):
+                mixed = net(x)
+        assert low.dtype == dtype
+        assert (low.float() - exact).abs().max() < 0.05
+        assert (mixed.float() - exact).abs().max() < 0.05
 
 
 def test_autocast() -> None:

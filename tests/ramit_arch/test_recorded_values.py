@@ -1,5 +1,7 @@
 """The networks against what the published ones were recorded to compute."""
 
+from ramit_arch.ramit_arch import DRAMiTBlock
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,11 @@ def test_intermediate_results(name: str) -> None:
     def keep(module_name: str):
         def hook(module, inputs, output):
             parts = output if isinstance(output, tuple) else (output,)
+            if isinstance(module, DRAMiTBlock):
+                x, attentions, a = parts
+                parts = (x, *attentions.split(module.parts, dim=-1), a)
+            if module_name not in ("shallow", "to_target"):  # channels first, as images are
+                parts = tuple(part.movedim(-1, 1) for part in parts)
             names = [f"{module_name}.{i}" for i in range(len(parts))] if isinstance(output, tuple) else [module_name]
             seen.update(zip(names, parts, strict=True))
 

@@ -1,0 +1,194 @@
+// What the kernels share: vectors, bfloat16, exp, GELU, small matrix products, threads.
+//
+// "Panels" are weight matrices for products y = x w: (rows of w = channels of x) x (columns), the columns padded with zeros
+// to a multiple of PANEL. Vectors of channels are padded likewise.
+
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace {
+
+#ifdef __AVX512F__
+constexpr int LANES = 16;    // floats of a vector
+constexpr int ROWS = 8;      // of a matrix product that are worked on together: as many sums as there are registers for
+#else
+constexpr int LANES = 8;
+constexpr int ROWS = 4;
+#endif
+constexpr int PANEL = 16;    // what numbers of channels are padded to, with vectors of either size
+constexpr int SIDE = 8;      // of a window and of a patch, in pixels
+constexpr int PIXELS = SIDE * SIDE;
+constexpr int HALO = SIDE + 2;
+constexpr int MOST = 512;    // channels, padded, of anything here
+constexpr float SMALLEST_SQUARE = 1e-24f;
+
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t IntVector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+
+INLINE Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
+INLINE void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
+INLINE Vector all(float value) { return Vector{} + value; }
+INLINE int padded(int n) { return (n + PANEL - 1) / PANEL * PANEL; }
+
+// bfloat16 is the upper half of a float.
+INLINE float widen(float x) { return x; }
+INLINE float widen(uint16_t x) {
+    uint32_t bits = uint32_t(x) << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+INLINE void narrow(float x, float* out) { *out = x; }
+INLINE void narrow(float x, uint16_t* out) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    *out = x == x ? uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16) : uint16_t(0x7fc0);
+}
+template <typename T> INLINE void read(float* to, const T* from, int n) {
+    for (int i = 0; i < n; ++i) to[i] = widen(from[i]);
+}
+template <typename T> INLINE void write(T* to, const float* from, int n) {
+    for (int i = 0; i < n; ++i) narrow(from[i], to + i);
+}
+
+// e^x to 2 units in the last place, for x up to 88; below -87 it is 0 or next to it.
+INLINE Vector exponential(Vector x) {
+    x = x < -87.0f ? all(-87.0f) : x;
+    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+    Vector n = x * 1.44269504f + magic;
+    IntVector power = reinterpret_cast<IntVector>(n) << 23;
+    n -= magic;
+    Vector r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    Vector p = all(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return reinterpret_cast<Vector>(reinterpret_cast<IntVector>(p) + power);
+}
+
+// x * (1 + erf(x / sqrt 2)) / 2, erf as a quotient of polynomials, to 3 units in the last place.
+INLINE Vector gelu(Vector x) {
+    Vector a = x * 0.70710678f;
+    a = a > 3.8325069f ? all(3.8325069f) : a < -3.8325069f ? all(-3.8325069f) : a;
+    const Vector s = a * a;
+    Vector p = all(-2.72614225801306e-10f);
+    p = p * s + 2.77068142495902e-08f;
+    p = p * s - 2.10102402082508e-06f;
+    p = p * s - 5.69250639462346e-05f;
+    p = p * s - 7.34990630326855e-04f;
+    p = p * s - 2.95459980854025e-03f;
+    p = p * s - 1.60960333262415e-02f;
+    Vector q = all(-1.45660718464996e-05f);
+    q = q * s - 2.13374055278905e-04f;
+    q = q * s - 1.68282697438203e-03f;
+    q = q * s - 7.37332916720468e-03f;
+    q = q * s - 1.42647390514189e-02f;
+    return 0.5f * x + 0.5f * x * (a * p / q);
+}
+
+INLINE Vector leaky(Vector x) { return x < 0.0f ? x * 0.01f : x; }
+
+INLINE float larger(float a, float b) { return a > b ? a : b; }
+typedef float Quarter __attribute__((vector_size(16)));
+#ifdef __AVX512F__
+typedef float Half __attribute__((vector_size(32)));
+INLINE Half lower(Vector v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7); }
+INLINE Half upper(Vector v) { return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15); }
+INLINE Half halved(Vector v) { return lower(v) + upper(v); }
+INLINE Half halved_largest(Vector v) {
+    const Half a = lower(v), b = upper(v);
+    return a > b ? a : b;
+}
+#else
+typedef Vector Half;
+INLINE Half halved(Vector v) { return v; }
+INLINE Half halved_largest(Vector v) { return v; }
+#endif
+INLINE Quarter lower_half(Half v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3); }
+INLINE Quarter upper_half(Half v) { return __builtin_shufflevector(v, v, 4, 5, 6, 7); }
+
+INLINE float sum(Vector v) {
+    const Half h = halved(v);
+    const Quarter q = lower_half(h) + upper_half(h);
+    return (q[0] + q[2]) + (q[1] + q[3]);
+}
+INLINE float largest(Vector v) {
+    const Half h = halved_largest(v);
+    const Quarter a = lower_half(h), b = upper_half(h), q = a > b ? a : b;
+    return larger(larger(q[0], q[1]), larger(q[2], q[3]));
+}
+
+// y[m, n] = start[n] + sum over k of x[m, k] w[k, n], for ROWS rows and N vectors of columns. x and start have any strides.
+template <int N>
+void product_tile(float* y, int y_row, const float* x, int x_row, int x_column, const float* w, int w_row, int depth,
+                         const float* start, int start_row) {
+    Vector total[ROWS][N];
+#pragma GCC unroll 8
+    for (int m = 0; m < ROWS; ++m)
+#pragma GCC unroll 3
+        for (int n = 0; n < N; ++n) total[m][n] = start ? load(start + m * start_row + n * LANES) : Vector{};
+    for (int k = 0; k < depth; ++k) {
+        Vector row[N];
+        for (int n = 0; n < N; ++n) row[n] = load(w + k * w_row + n * LANES);
+#pragma GCC unroll 8
+        for (int m = 0; m < ROWS; ++m) {
+            const float factor = x[m * x_row + k * x_column];
+#pragma GCC unroll 3
+            for (int n = 0; n < N; ++n) total[m][n] += factor * row[n];
+        }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < ROWS; ++m)
+#pragma GCC unroll 3
+        for (int n = 0; n < N; ++n) store(y + m * y_row + n * LANES, total[m][n]);
+}
+
+// The same for any number of columns (a multiple of LANES) and rows (a multiple of ROWS).
+void product(float* y, int y_row, const float* x, int x_row, int x_column, const float* w, int w_row, int rows,
+                    int depth, int columns, const float* start, int start_row) {
+    int n = 0;
+    for (int left = columns / LANES; left > 0;) {
+        const int width = left >= 3 && left != 4 ? 3 : left >= 2 ? 2 : 1;
+        for (int m = 0; m < rows; m += ROWS) {
+            const float* s = start ? start + m * start_row + n : nullptr;
+            const auto tile = width == 3 ? product_tile<3> : width == 2 ? product_tile<2> : product_tile<1>;
+            tile(y + m * y_row + n, y_row, x + m * x_row, x_row, x_column, w + n, w_row, depth, s, start_row);
+        }
+        n += width * LANES;
+        left -= width;
+    }
+}
+
+// Calls function(begin, end, thread) on as many threads, each with its share of the range.
+template <typename F> void share_out(int total, int threads, F function) {
+#pragma omp parallel num_threads(threads)
+    {
+        int id = 0, team = 1;
+#ifdef _OPENMP
+        id = omp_get_thread_num();
+        team = omp_get_num_threads();
+#endif
+        const int begin = int(long(total) * id / team), end = int(long(total) * (id + 1) / team);
+        if (begin < end) function(begin, end, id);
+    }
+}
+
+// Working memory of a thread, kept for its next call.
+template <typename S> S& scratch() {
+    static thread_local std::unique_ptr<S> memory(new S());
+    return *memory;
+}
+
+}  // namespace
