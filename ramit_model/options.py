@@ -132,6 +132,7 @@ class _Train(Block):
     accumulate: Natural = 1
     compile: bool = False
     channels_last: bool = False
+    activation_checkpointing: bool = False
 
 
 class _Val(Block):
@@ -181,7 +182,16 @@ class _TestOptions(_Common):
 
 
 CHECKED_MODELS = ("RestorationModel", "SRModel")
-OWN_TRAIN_OPTIONS = ("progressive", "warm_start", "amp", "grad_clip", "accumulate", "compile", "channels_last")
+OWN_TRAIN_OPTIONS = (
+    "progressive",
+    "warm_start",
+    "amp",
+    "grad_clip",
+    "accumulate",
+    "compile",
+    "channels_last",
+    "activation_checkpointing",
+)
 """What of `train` only RestorationModel knows."""
 
 SCHEDULER_FORMS = {

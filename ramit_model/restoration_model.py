@@ -67,11 +67,21 @@ class RestorationModel(SRModel):
         self.validated: set[tuple[str, int]] = set()
         experiment = Path(self.opt["path"]["experiments_root"])
         self.history = ValidationHistory(experiment / "validation.csv")
+        if self.train_opt.get("activation_checkpointing"):
+            self._checkpoint_activations()
         if self.train_opt.get("compile"):
             self.get_bare_model(self.net_g).compile()
         super().init_training_settings()
         if self.ema_decay > 0 and not self.opt["path"].get("resume_state"):
             self.model_ema(0)  # a fresh tail must be the same one
+
+    def _checkpoint_activations(self) -> None:
+        stages = [module for module in self.get_bare_model(self.net_g).modules() if hasattr(module, "checkpointing")]
+        if not stages:
+            kind = self.opt["network_g"]["type"]
+            raise InputError(f"train.activation_checkpointing: {kind} does not know it; set it to false")
+        for stage in stages:
+            stage.checkpointing = True
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move the network to the device; wrap it for several processes."""

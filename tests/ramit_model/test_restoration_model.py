@@ -199,6 +199,16 @@ def test_mixed_precision_stays_near_full_precision(pairs: Path, tmp_path: Path, 
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
+def test_activation_checkpointing_changes_no_gradient(pairs: Path, tmp_path: Path) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        trainer = training_model(pairs, tmp_path, activation_checkpointing=checkpointing)
+        train(trainer, range(1, 3))
+        assert trainer.net_g.stage4.checkpointing == checkpointing
+        gradients.append([parameter.grad for parameter in trainer.net_g.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
 def test_channels_last_changes_the_layout_only(pairs: Path, tmp_path: Path) -> None:
     results = []
     for channels_last in (False, True):
