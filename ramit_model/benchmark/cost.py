@@ -1,7 +1,7 @@
 """Time and memory of networks: all of them in turn, run by run, so that a machine that drifts hits all alike."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ramit_model.benchmark.fingerprints import network_fingerprint
-from ramit_model.benchmark.isolation import KilledError, isolated, prepare_process
+from ramit_model.benchmark.isolation import KilledError, be_quiet, isolated, prepare_process
 from ramit_model.benchmark.measurements import Measurements, key_of
 from ramit_model.benchmark.memory import is_out_of_memory, resident, resident_peak
 from ramit_model.benchmark.plan import Network, Plan
@@ -186,13 +186,19 @@ def channels_of(network: nn.Module, network_g: Options) -> int:
     return int(getattr(network, "in_channels", told))
 
 
-def probe(case: Case, network_g: Options, scale: int) -> Iterator[dict[str, Any]]:
+def probe(case: Case, network_g: Options, scale: int, *, keep_memory: bool = True) -> Iterator[dict[str, Any]]:
     """Run a network once and see how much memory that takes.
+
+    Args:
+        case: What to run.
+        network_g: Options of the network.
+        scale: Output size over input size.
+        keep_memory: Whether the process keeps freed memory, as `basicsr` does; otherwise it is as Python starts it.
 
     Yields:
         `peak_memory` in bytes (None where the system does not tell), or `failure`.
     """
-    prepare_process()
+    (prepare_process if keep_memory else be_quiet)()
     try:
         runner = Runner(case, network_g, scale)
         held = torch.cuda.memory_allocated() if case.device == "cuda" else resident()
@@ -221,7 +227,22 @@ def time_in_turn(
         Of each run: name -> seconds.
     """
     prepare_process()
-    runners: dict[str, Callable[[], None]] = {name: Runner(case, opt, scale) for name, opt in networks.items()}
+    yield from take_turns({name: Runner(case, opt, scale) for name, opt in networks.items()}, runs, warmup)
+
+
+def take_turns(
+    runners: Mapping[str, Callable[[], None]], runs: Sequence[int], warmup: int
+) -> Iterator[dict[str, float]]:
+    """Run whatever is given in turn, in this process.
+
+    Args:
+        runners: Name -> what runs once, to the end.
+        runs: As in `time_in_turn`.
+        warmup: As in `time_in_turn`.
+
+    Yields:
+        Of each run: name -> seconds.
+    """
     for _ in range(warmup):
         for runner in runners.values():
             runner()
