@@ -1,5 +1,7 @@
 """What the kernels compute, in PyTorch's own operations: they serve wherever no kernel does."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -47,7 +49,9 @@ def channel_products(qk: Tensor) -> Tensor:
     Args:
         qk: Queries of all heads, then keys, (B, pixels, 2*L*d); the pixels may be in any order.
     """
-    with torch.autocast(qk.device.type, enabled=False):
+    device = qk.device.type
+    # Tensors that have only shapes know no autocast.
+    with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
         qk = wide(qk)
         return qk.transpose(1, 2) @ qk
 
