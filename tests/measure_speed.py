@@ -37,13 +37,13 @@ from tabulate import tabulate
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ramit_model.benchmark.cost import REASON, STEPS, Runner, probe, take_turns
+from ramit_model.benchmark.cost import REASON, STEPS, Runner, measured_cost, probe, take_turns
 from ramit_model.benchmark.counting import count
 from ramit_model.benchmark.isolation import KilledError, be_quiet, isolated, prepare_process
 from ramit_model.benchmark.machine import machine, versions
 from ramit_model.benchmark.memory import is_out_of_memory, resident, resident_peak
 from ramit_model.benchmark.results import OUT_OF_MEMORY, Case, NetworkCost
-from ramit_model.benchmark.statistics import median, paired_ratios, quartiles
+from ramit_model.benchmark.statistics import median
 from ramit_model.benchmark.tables import MISSING
 from ramit_model.checkpoint import check_fit, read_weights, write_atomically
 from ramit_model.command import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, at_least
@@ -243,21 +243,10 @@ def _cost(
     if name not in times:
         return asdict(NetworkCost(failure=memory[name].get("failure", "not timed")))
     seconds, peak = times[name], memory[name]["peak_memory"]
-    ratios = paired_ratios(times[REFERENCE], seconds) if REFERENCE in times else []
     reference_peak = memory[REFERENCE].get("peak_memory")
     gflops = flops / median(seconds) / 1e9
-    cost = NetworkCost(
-        failure=None,
-        seconds=seconds,
-        median=median(seconds),
-        spread=quartiles(seconds),
-        ratio=median(ratios) if ratios else None,
-        ratio_spread=quartiles(ratios) if ratios else None,
-        images_per_second=case.batch / median(seconds),
-        peak_memory=peak,
-    )
     return {
-        **asdict(cost),
+        **asdict(measured_cost(seconds, times.get(REFERENCE), case, peak)),
         "gflops": gflops,
         # Half precision is slower than float32 on some processors, and a form is free to compute in either.
         "matmul_share": gflops

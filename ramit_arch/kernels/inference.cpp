@@ -38,7 +38,6 @@ namespace {
 
 struct Scratch {
     alignas(64) float tokens[PIXELS * 128];
-    alignas(64) float helpers[PIXELS * 128];
     alignas(64) float qkv[PIXELS * 512];
     alignas(64) float keys[64 * PIXELS];
     alignas(64) float scores[ROWS * PIXELS];

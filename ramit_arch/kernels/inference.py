@@ -43,10 +43,14 @@ class _Transform(ctypes.Structure):
     )
 
 
+def _rounded_up(channels: int) -> int:
+    return -(-channels // LANES) * LANES
+
+
 def knows(channels: int, spatial_heads: int, channel_heads: int) -> bool:
     """Whether `attend` has working memory enough for a block of so many channels and heads."""
     heads = spatial_heads + channel_heads
-    padded = -(-(channels // heads) // LANES) * LANES
+    padded = _rounded_up(channels // heads)
     return channels <= 128 and 3 * heads * padded <= 512 and 2 * channel_heads * padded <= 128 and padded <= 64
 
 
@@ -98,7 +102,7 @@ def attend(
     ch_scale, ch_weight, ch_bias = channel
     sp_heads, ch_heads = len(scale), len(ch_scale)
     dim = channels // (sp_heads + ch_heads)
-    padded = -(-dim // LANES) * LANES  # channels of a head in the kernel
+    padded = _rounded_up(dim)  # channels of a head in the kernel
     x = x.contiguous()
     y = torch.empty_like(x)
     with torch.autocast("cpu", enabled=False):

@@ -108,19 +108,31 @@ def _rounds(
 def _summary(name: str, cost: dict[str, Any], rounds: list[dict[str, float]], plan: Plan, case: Case) -> NetworkCost:
     if "failure" in cost or not rounds:
         return NetworkCost(failure=cost.get("failure", f"{OUT_OF_MEMORY} with all networks loaded"))
-    seconds = [times[name] for times in rounds]
-    ratios = []
-    if plan.baseline in rounds[0]:
-        ratios = paired_ratios([times[plan.baseline] for times in rounds], seconds)
+    baseline = [times[plan.baseline] for times in rounds] if plan.baseline in rounds[0] else None
+    return measured_cost([times[name] for times in rounds], baseline, case, cost["peak_memory"])
+
+
+def measured_cost(
+    seconds: Sequence[float], baseline: Sequence[float] | None, case: Case, peak_memory: int | None
+) -> NetworkCost:
+    """Sum up the runs of a network.
+
+    Args:
+        seconds: Of each run.
+        baseline: Of the baseline's run beside each; None without a baseline.
+        case: What was run.
+        peak_memory: Bytes, or None where the system does not tell.
+    """
+    ratios = [] if baseline is None else paired_ratios(baseline, seconds)
     return NetworkCost(
         failure=None,
-        seconds=seconds,
+        seconds=list(seconds),
         median=median(seconds),
         spread=quartiles(seconds),
         ratio=median(ratios) if ratios else None,
         ratio_spread=quartiles(ratios) if ratios else None,
         images_per_second=case.batch / median(seconds),
-        peak_memory=cost["peak_memory"],
+        peak_memory=peak_memory,
     )
 
 
