@@ -32,7 +32,7 @@ def kernels() -> list[Extension]:
         Extension(
             f"ramit_arch.kernels.{name}",
             sources=sorted(map(str, Path("ramit_arch/kernels").glob("*.cpp"))),
-            depends=["ramit_arch/kernels/vectors.h"],
+            depends=sorted(map(str, Path("ramit_arch/kernels").glob("*.h"))),
             extra_compile_args=[*flags, *kind],
             extra_link_args=["-fopenmp"],
             language="c++",

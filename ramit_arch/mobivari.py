@@ -1,6 +1,6 @@
 """MobiVari: the MobileNet variations that RAMiT mixes features with."""
 
-from ramit_arch.kernels import inference
+from ramit_arch.kernels import inference, training
 from ramit_arch.layout import channels_first, channels_last
 from ramit_arch.pointwise import Pointwise
 
@@ -30,6 +30,8 @@ class MobiVari(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if inference.fits(x, *self.channels):
             return inference.mix(x, *self.layers())
+        if training.fits_map(x, *self.channels):
+            return training.mix(x, *self.layers())
         return self._plain(x)
 
     def layers(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], int]:

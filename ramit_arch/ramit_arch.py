@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ramit_arch.attention import ChannelAttention, SpatialAttention
-from ramit_arch.kernels import add_norm, inference
+from ramit_arch.kernels import add_norm, inference, training
 from ramit_arch.layout import channels_first, channels_last
 from ramit_arch.mobivari import MobiVari, mobivari
 from ramit_arch.normalisation import SR_MEAN, SR_STD, STATISTICS, Normalisation
@@ -303,13 +303,16 @@ class DRAMiTBlock(nn.Module):
             last: Whether the mix of the attentions is wanted.
 
         Returns:
-            The block's output, its attentions, and their mix (or anything), (B, H, W, C).
+            The block's output, its attentions, and their mix (or anything, unless wanted), (B, H, W, C).
         """
         helpers = attentions if self.helper else None
         channels = (*self.mobivari.channels, self.ffn.hidden.out_channels)
         if self.fused and inference.fits(x, *channels, side=self.window_size):
             return self._fused(x, helpers, windows.shift, last)
         attentions = self._attend(x, helpers, windows)
+        if training.fits_map(x, *channels):
+            x, a = training.transform(attentions, x, *self.mobivari.layers(), self._norms_and_ffn(), last)
+            return x, attentions, a
         a = self.mobivari(attentions)
         x = self.norm1(a, x)
         return self.norm2(self.ffn(x), x), attentions, a
@@ -328,12 +331,15 @@ class DRAMiTBlock(nn.Module):
         return torch.cat([sp, ch], dim=-1)
 
     def _fused(self, x: Tensor, helpers: Tensor | None, shift: int, last: bool) -> tuple[Tensor, Tensor, Tensor]:
-        sp, ch, norm1, norm2, ffn = self.sp_attn, self.ch_attn, self.norm1.norm, self.norm2.norm, self.ffn
+        sp, ch = self.sp_attn, self.ch_attn
         spatial, channel = [sp.scale(), sp.bias(), *sp.proj.matrix()], [ch.scale(), *ch.proj.matrix()]
         attentions = inference.attend(x, helpers, self.qkv_proj.ordered(), spatial, channel, shift)
-        rest = [norm1.weight, norm1.bias, *ffn.hidden.matrix(), *ffn.out.matrix(), norm2.weight, norm2.bias]
-        x, a = inference.transform(attentions, x, *self.mobivari.layers(), rest, last)
+        x, a = inference.transform(attentions, x, *self.mobivari.layers(), self._norms_and_ffn(), last)
         return x, attentions, a
+
+    def _norms_and_ffn(self) -> list[Tensor]:
+        norm1, norm2, ffn = self.norm1.norm, self.norm2.norm, self.ffn
+        return [norm1.weight, norm1.bias, *ffn.hidden.matrix(), *ffn.out.matrix(), norm2.weight, norm2.bias]
 
 
 class QKVProjection(nn.Module):

@@ -1,7 +1,7 @@
 // RAMiT's blocks on a CPU, forward only: everything that happens to a patch of 8x8 pixels happens while it is in the first
 // or second level cache. Maps are channels last, (B, H, W, C), float32 or bfloat16; all arithmetic is float32.
 
-#include "vectors.h"
+#include "transform.h"
 
 #include <cmath>
 
@@ -19,18 +19,6 @@ struct Attend {
     const float* position_bias;     // (spatial_heads, PIXELS, PIXELS)
     const float* proj_weight;       // panel (spatial_heads dp) x (spatial_heads head_dim)
     const float* proj_bias;
-};
-
-struct Transform {
-    int batch, height, width;
-    int in_channels, hidden, groups, out_channels;  // groups 0: MobiVari 1, hidden = in_channels
-    int residual, keep_mix, ffn_hidden;             // ffn_hidden 0: MobiVari alone
-    const void *attentions, *x;                     // (B, H, W, in_channels), (B, H, W, out_channels)
-    void *y, *mix;                                  // (B, H, W, out_channels)
-    const float *exp_weight, *exp_bias;             // panel by group: (groups, in_channels / groups, padded)
-    const float *dw_weight, *dw_bias;               // (9, hidden padded), (hidden padded)
-    const float *pw_weight, *pw_bias;               // panel hidden x out_channels
-    const float *norm1_weight, *norm1_bias, *hidden_weight, *hidden_bias, *out_weight, *out_bias, *norm2_weight, *norm2_bias;
 };
 }
 
@@ -145,100 +133,17 @@ void mix_range(T* y, int channels, int last, const float* weight, const float* b
     }
 }
 
-struct PatchScratch {
-    alignas(64) float input[HALO * HALO * MOST];
-    alignas(64) float wide[HALO * HALO * MOST];
-    alignas(64) float mixed[PIXELS * MOST];
-    alignas(64) float a[PIXELS * MOST];
-    alignas(64) float x[PIXELS * MOST];
-};
-
-// Adds the normalised row to y.
-void add_norm(float* y, const float* x, int n, const float* weight, const float* bias) {
-    Vector total{}, squares{};
-    int i = 0;
-    for (; i + LANES <= n; i += LANES) total += load(x + i);
-    float mean = sum(total);
-    for (; i < n; ++i) mean += x[i];
-    mean /= n;
-    for (i = 0; i + LANES <= n; i += LANES) {
-        Vector v = load(x + i) - mean;
-        squares += v * v;
-    }
-    float variance = sum(squares);
-    for (; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
-    const float factor = 1.0f / std::sqrt(variance / n + 1e-5f);
-    for (i = 0; i + LANES <= n; i += LANES)
-        store(y + i, load(y + i) + ((load(x + i) - mean) * factor * load(weight + i) + load(bias + i)));
-    for (; i < n; ++i) y[i] += (x[i] - mean) * factor * weight[i] + bias[i];
-}
-
 template <typename T>
 void transform_range(const Transform& t, int begin, int end, PatchScratch& s) {
-    const int columns = t.width / SIDE, per_image = t.height / SIDE * columns;
-    const int ci = t.in_channels, cip = padded(ci), e = t.hidden, ep = padded(e), co = t.out_channels, cop = padded(co);
-    const int wide_row = ep + 2 * PANEL;
-    const T* attentions = static_cast<const T*>(t.attentions);
+    const int co = t.out_channels, cop = padded(co), hp = padded(t.ffn_hidden);
     for (int patch = begin; patch < end; ++patch) {
-        const int image = patch / per_image, top = patch % per_image / columns * SIDE, left = patch % columns * SIDE;
-        // The patch and a border of one pixel around it; black outside the image.
-        for (int p = 0; p < HALO * HALO; ++p) {
-            const int r = top + p / HALO - 1, q = left + p % HALO - 1;
-            float* to = s.input + p * cip;
-            if (r < 0 || r >= t.height || q < 0 || q >= t.width) {
-                std::memset(to, 0, 4 * cip);
-            } else {
-                read(to, attentions + ((long(image) * t.height + r) * t.width + q) * ci, ci);
-                for (int i = ci; i < cip; ++i) to[i] = 0;
-            }
-        }
-        const float* source = s.input;
-        int source_row = cip;
-        if (t.groups) {
-            const int g_in = ci / t.groups, g_out = e / t.groups, g_pad = padded(g_out);
-            constexpr int rows = (HALO * HALO + ROWS - 1) / ROWS * ROWS;
-            for (int g = 0; g < t.groups; ++g)  // what a group writes beyond its end, the next one replaces
-                product(s.wide + g * g_out, wide_row, s.input + g * g_in, cip, 1, t.exp_weight + long(g) * g_in * g_pad, g_pad,
-                        rows, g_in, g_pad, t.exp_bias + g * g_pad, 0);
-            for (int p = 0; p < HALO * HALO; ++p) {
-                const int r = top + p / HALO - 1, q = left + p % HALO - 1;
-                const bool outside = r < 0 || r >= t.height || q < 0 || q >= t.width;
-                float* w = s.wide + p * wide_row;
-                for (int i = 0; i < ep; i += LANES) store(w + i, outside ? Vector{} : leaky(load(w + i)));
-            }
-            source = s.wide;
-            source_row = wide_row;
-        }
-        for (int i = 0; i < ep; i += LANES) {
-            Vector weight[9];
-            for (int j = 0; j < 9; ++j) weight[j] = load(t.dw_weight + j * ep + i);
-            const Vector bias = load(t.dw_bias + i);
-            for (int p = 0; p < PIXELS; ++p) {
-                const float* corner = source + (p / SIDE * HALO + p % SIDE) * source_row + i;
-                Vector v = bias;
-                for (int j = 0; j < 9; ++j) v += weight[j] * load(corner + (j / 3 * HALO + j % 3) * source_row);
-                const Vector centre = load(corner + (HALO + 1) * source_row);
-                store(s.mixed + p * ep + i, t.groups ? leaky(v + centre) : leaky(v) + centre);
-            }
-        }
-        product(s.a, cop, s.mixed, ep, 1, t.pw_weight, cop, PIXELS, e, cop, t.pw_bias, 0);
-        for (int p = 0; p < PIXELS; ++p) {
-            const float* centre = s.input + ((p / SIDE + 1) * HALO + p % SIDE + 1) * cip;
-            for (int i = 0; i < cop; i += LANES) {
-                Vector v = load(s.a + p * cop + i);
-                if (!t.groups) v = leaky(v);
-                if (t.residual) v += load(centre + i);
-                store(s.a + p * cop + i, v);
-            }
-        }
-        const long corner = ((long(image) * t.height + top) * t.width + left) * co;
-        auto place = [&](int p) { return corner + (long(p / SIDE) * t.width + p % SIDE) * co; };
+        const Patch at(t, patch);
+        mix_patch<T>(t, at, s, s.a, nullptr);
         if (t.keep_mix)
-            for (int p = 0; p < PIXELS; ++p) write(static_cast<T*>(t.mix) + place(p), s.a + p * cop, co);
+            for (int p = 0; p < PIXELS; ++p) write(static_cast<T*>(t.mix) + at.place(p) * co, s.a + p * cop, co);
         if (!t.ffn_hidden) continue;
-        const int hp = padded(t.ffn_hidden);
         for (int p = 0; p < PIXELS; ++p) {
-            read(s.x + p * cop, static_cast<const T*>(t.x) + place(p), co);
+            read(s.x + p * cop, static_cast<const T*>(t.x) + at.place(p) * co, co);
             add_norm(s.x + p * cop, s.a + p * cop, co, t.norm1_weight, t.norm1_bias);
         }
         product(s.mixed, hp, s.x, cop, 1, t.hidden_weight, hp, PIXELS, co, hp, t.hidden_bias, 0);
@@ -246,7 +151,7 @@ void transform_range(const Transform& t, int begin, int end, PatchScratch& s) {
         product(s.a, cop, s.mixed, hp, 1, t.out_weight, cop, PIXELS, t.ffn_hidden, cop, t.out_bias, 0);
         for (int p = 0; p < PIXELS; ++p) {
             add_norm(s.x + p * cop, s.a + p * cop, co, t.norm2_weight, t.norm2_bias);
-            write(static_cast<T*>(t.y) + place(p), s.x + p * cop, co);
+            write(static_cast<T*>(t.y) + at.place(p) * co, s.x + p * cop, co);
         }
     }
 }
@@ -265,8 +170,7 @@ template <typename T> void mix(T* y, int channels, int last, const float* weight
     });
 }
 template <typename T> void transform(const Transform& t, int threads) {
-    share_out(t.batch * t.height / SIDE * (t.width / SIDE), threads,
-              [&](int begin, int end, int) { transform_range<T>(t, begin, end, scratch<PatchScratch>()); });
+    share_out(patches(t), threads, [&](int begin, int end, int) { transform_range<T>(t, begin, end, scratch<PatchScratch>()); });
 }
 
 }  // namespace

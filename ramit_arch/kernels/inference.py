@@ -24,50 +24,57 @@ MOST = 448
 SUFFIXES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
-def _fields(integers: str, pointers: str) -> list[tuple[str, Any]]:
+def fields(integers: str, pointers: str) -> list[tuple[str, Any]]:
+    """Of a structure: names, apart by spaces, of its numbers and of its pointers."""
     return [(name, ctypes.c_int) for name in integers.split()] + [(name, ctypes.c_void_p) for name in pointers.split()]
 
 
 class _Attend(ctypes.Structure):
-    _fields_ = _fields(
+    _fields_ = fields(
         "batch height width channels spatial_heads channel_heads head_dim shift helped",
         "x helpers y qkv_weight qkv_bias scale position_bias proj_weight proj_bias",
     )
 
 
 class _Transform(ctypes.Structure):
-    _fields_ = _fields(
+    _fields_ = fields(
         "batch height width in_channels hidden groups out_channels residual keep_mix ffn_hidden",
         "attentions x y mix exp_weight exp_bias dw_weight dw_bias pw_weight pw_bias norm1_weight norm1_bias "
         "hidden_weight hidden_bias out_weight out_bias norm2_weight norm2_bias",
     )
 
 
-def _rounded_up(channels: int) -> int:
+def rounded_up(channels: int) -> int:
+    """To the next multiple of LANES."""
     return -(-channels // LANES) * LANES
 
 
 def knows(channels: int, spatial_heads: int, channel_heads: int) -> bool:
     """Whether `attend` has working memory enough for a block of so many channels and heads."""
     heads = spatial_heads + channel_heads
-    padded = _rounded_up(channels // heads)
+    padded = rounded_up(channels // heads)
     return channels <= 128 and 3 * heads * padded <= 512 and 2 * channel_heads * padded <= 128 and padded <= 64
 
 
 def fits(x: Tensor, *channels: int, side: int = SIDE) -> bool:
-    """Whether the kernels can take a map: on a CPU, no gradients, not exported, sizes that they know.
+    """Whether these kernels can take a map: it is `known`, and no gradients are wanted.
 
     Args:
         x: (B, H, W, C)
         channels: Of every map and hidden layer on the way.
         side: Of a window.
     """
+    return not torch.is_grad_enabled() and known(x, *channels, side=side)
+
+
+def known(x: Tensor, *channels: int, side: int = SIDE) -> bool:
+    """Whether there are kernels for a map: on a CPU, not exported, sizes that they know. Arguments as for `fits`."""
     return (
         x.device.type == "cpu"
         and x.dtype in SUFFIXES
-        and not torch.is_grad_enabled()
         and not torch.compiler.is_exporting()
         and side == SIDE
+        and not (x.shape[1] % SIDE or x.shape[2] % SIDE)
         and max(channels) <= MOST
         and library() is not None
     )
@@ -102,29 +109,29 @@ def attend(
     ch_scale, ch_weight, ch_bias = channel
     sp_heads, ch_heads = len(scale), len(ch_scale)
     dim = channels // (sp_heads + ch_heads)
-    padded = _rounded_up(dim)  # channels of a head in the kernel
+    row = rounded_up(dim)  # channels of a head in the kernel
     x = x.contiguous()
     y = torch.empty_like(x)
     with torch.autocast("cpu", enabled=False):
-        weight = F.pad(qkv[0].float().view(-1, dim, channels), (0, 0, 0, padded - dim)).flatten(0, 1).t()
+        weight = F.pad(qkv[0].float().view(-1, dim, channels), (0, 0, 0, row - dim)).flatten(0, 1).t()
         bias = qkv[1].float() if len(qkv) > 1 else torch.zeros(3 * channels)
-        bias = F.pad(bias.view(-1, dim), (0, padded - dim))
-        proj = F.pad(proj_weight.float().t().reshape(sp_heads, dim, -1), (0, 0, 0, padded - dim)).flatten(0, 1)
+        bias = F.pad(bias.view(-1, dim), (0, row - dim))
+        proj = F.pad(proj_weight.float().t().reshape(sp_heads, dim, -1), (0, 0, 0, row - dim)).flatten(0, 1)
         structure, kept = _structure(
             _Attend,
             [batch, height, width, channels, sp_heads, ch_heads, dim, shift, helpers is not None],
             [x, None if helpers is None else helpers.contiguous(), y],
-            [weight, bias, scale, position_bias, _padded(proj), _padded(proj_bias)],
+            [weight, bias, scale, position_bias, padded(proj), padded(proj_bias)],
         )
         threads = torch.get_num_threads()
-        side = 2 * ch_heads * padded
+        side = 2 * ch_heads * row
         products = torch.zeros(threads, batch, side, side, dtype=torch.float64)
         _call("attend", x.dtype, ctypes.byref(structure), threads, _pointer(products))
         # (B, queries or keys, L, d, queries or keys, L, d), without the padding
-        sums = products.sum(0).float().view(batch, 2, ch_heads, padded, 2, ch_heads, padded)
+        sums = products.sum(0).float().view(batch, 2, ch_heads, row, 2, ch_heads, row)
         sums = sums[:, :, :, :dim, :, :, :dim].reshape(batch, 2 * ch_heads * dim, -1)
-        mixing = _padded(channel_mixing(sums, ch_scale.float(), ch_weight.float()).transpose(1, 2)).contiguous()
-        ch_bias = _padded(ch_bias.float()).contiguous()
+        mixing = padded(channel_mixing(sums, ch_scale.float(), ch_weight.float()).transpose(1, 2)).contiguous()
+        ch_bias = padded(ch_bias.float()).contiguous()
         last = [channels, ch_heads * dim, _pointer(mixing), _pointer(ch_bias), batch, ctypes.c_long(height * width)]
         _call("mix", x.dtype, _pointer(y), *last, threads)
     del kept
@@ -211,34 +218,69 @@ def _transform(
     y: Tensor | None = None,
     rest: Sequence[Tensor] = (),
 ) -> None:
+    structure, kept = transform_structure(source, exp, dw, pw, groups, rest, x=x, y=y, mixed=mixed)
+    _call("transform", source.dtype, ctypes.byref(structure), torch.get_num_threads())
+    del kept
+
+
+def transform_structure(
+    source: Tensor,
+    exp: Sequence[Tensor],
+    dw: Sequence[Tensor],
+    pw: Sequence[Tensor],
+    groups: int,
+    rest: Sequence[Tensor],
+    *,
+    x: Tensor | None,
+    y: Tensor | None = None,
+    mixed: Tensor | None = None,
+) -> tuple[ctypes.Structure, list[Tensor | None]]:
+    """What the kernels are told about a `transform`, or about a `mix`.
+
+    Args:
+        source: Input of MobiVari.
+        exp: As in `mix`, like `dw`, `pw` and `groups`.
+        dw: See `exp`.
+        pw: See `exp`.
+        groups: See `exp`.
+        rest: `norms_and_ffn` of `transform`; nothing for MobiVari alone.
+        x: The block's input.
+        y: For the block's output.
+        mixed: For the result of MobiVari; empty or None where it is not wanted.
+
+    Returns:
+        The structure, and the tensors that must live as long as it does: source, x, y, mixed, then the weights as the
+        kernels have them, in the order of the structure; None for those that are not there.
+    """
     batch, height, width, channels = source.shape
     expanded, out = len(dw[0]), len(pw[0])
     wide: list[Tensor | None] = [None, None]
     if groups:
         weight, bias = exp
-        wide = [_padded(weight.float().view(groups, expanded // groups, -1).mT), _padded(bias.float().view(groups, -1))]
+        wide = [
+            padded(weight.float().view(groups, expanded // groups, -1).mT),
+            padded(bias.float().view(groups, -1)).flatten(),
+        ]
     ffn: list[Tensor | None] = [None] * 8
     if rest:
         norm1_weight, norm1_bias, hidden_weight, hidden_bias, out_weight, out_bias, norm2_weight, norm2_bias = rest
-        layers = [_panel(hidden_weight), _padded(hidden_bias), _panel(out_weight), _padded(out_bias)]
-        ffn = [norm1_weight, norm1_bias, *layers, norm2_weight, norm2_bias]
+        layers = [_panel(hidden_weight), padded(hidden_bias), _panel(out_weight), padded(out_bias)]
+        ffn = [padded(norm1_weight), padded(norm1_bias), *layers, padded(norm2_weight), padded(norm2_bias)]
     sizes = [batch, height, width, channels, expanded, groups, out, channels == out]
-    structure, kept = _structure(
+    return _structure(
         _Transform,
-        [*sizes, mixed.numel() > 0, len(rest[2]) if rest else 0],
+        [*sizes, mixed is not None and mixed.numel() > 0, len(rest[2]) if rest else 0],
         [source, x, y, mixed],
-        [*wide, _padded(dw[0].float().flatten(1).t()), _padded(dw[1]), _panel(pw[0]), _padded(pw[1]), *ffn],
+        [*wide, padded(dw[0].float().flatten(1).t()), padded(dw[1]), _panel(pw[0]), padded(pw[1]), *ffn],
     )
-    _call("transform", source.dtype, ctypes.byref(structure), torch.get_num_threads())
-    del kept
 
 
 def _panel(weight: Tensor) -> Tensor:
     """(out, in) -> (in, out), padded."""
-    return _padded(weight.float().t())
+    return padded(weight.float().t())
 
 
-def _padded(x: Tensor) -> Tensor:
+def padded(x: Tensor) -> Tensor:
     """Zeros to the next multiple of LANES, on the last axis."""
     return F.pad(x, (0, -x.shape[-1] % LANES))
 

@@ -1,13 +1,19 @@
-"""The training kernel of spatial attention against its definition in double precision."""
+"""The training kernels against their definitions in double precision."""
 
+import ctypes
+import importlib.util
 from collections.abc import Iterator
 
+from ramit_arch.kernels import inference, training
 from ramit_arch.kernels.library import library
-from ramit_arch.kernels.training import MOST_HEAD_DIM, fits, window_attention
+from ramit_arch.kernels.training import MOST_HEAD_DIM, fits, fits_map, window_attention
+from ramit_arch.mobivari import mobivari
+from ramit_arch.ramit_arch import ChannelNorm, DRAMiTBlock, FeedForward
 
 import pytest
 import torch
-from torch import Tensor
+from helpers import fill
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 TOKENS = 64
@@ -160,3 +166,185 @@ def test_what_fits() -> None:
     assert not fits(qkv[:, :49], 16)
     assert not fits(qkv.to("meta"), 16)
     assert not fits(qkv, MOST_HEAD_DIM + 1)
+
+
+# MobiVari, norms and feed-forward network
+
+
+@pytest.fixture
+def avx2(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec("ramit_arch.kernels._avx2")
+    assert found is not None
+    kernels = ctypes.CDLL(found.origin)
+    for module in inference, training:
+        monkeypatch.setattr(module, "library", lambda: kernels)
+
+
+def gradients(module: nn.Module, inputs: list[Tensor], wanted: list[bool], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Those of inputs and parameters, and the outputs, by name; in double precision no kernel serves.
+
+    Args:
+        module: Gives a tuple.
+        inputs: Its arguments.
+        wanted: Which of the outputs matter.
+        dtype: To compute in.
+    """
+    module = module.to(dtype)
+    leaves = [x.detach().to(dtype).requires_grad_() for x in inputs]
+    outputs = module(*leaves)
+    generator = torch.Generator().manual_seed(2)
+    losses = [
+        (y * torch.randn(y.shape, generator=generator).to(dtype)).sum()
+        for y, counts in zip(outputs, wanted, strict=True)
+        if counts
+    ]
+    sum(losses).backward()
+    named = {f"input {i}": leaf.grad for i, leaf in enumerate(leaves)}
+    named |= {name: parameter.grad for name, parameter in module.named_parameters()}
+    found = {name: x.clone() for name, x in named.items() if x is not None}
+    module.zero_grad()
+    return found | {f"output {i}": y.detach() for i, y in enumerate(outputs) if y is not None}
+
+
+def check_module(module: nn.Module, inputs: list[Tensor], wanted: list[bool]) -> None:
+    actual, expected = (gradients(module, inputs, wanted, dtype) for dtype in (torch.float32, torch.float64))
+    for name in actual.keys() - expected.keys():  # weights that do not matter
+        assert not actual.pop(name).any(), name
+    assert actual.keys() == expected.keys()
+    for name, x in expected.items():
+        assert actual[name].shape == x.shape, name
+        assert difference(actual[name], x) < BACKWARD, name
+
+
+class Rest(nn.Module):
+    """What follows the attentions in a block, from its definition; in single precision by the kernel."""
+
+    def __init__(self, dim: int = 16, hidden: int = 32, version: int = 2, groups: int = 4) -> None:
+        super().__init__()
+        self.mobivari = mobivari(dim, dim, version=version, expansion=1.2, groups=groups)
+        self.norm1, self.norm2 = ChannelNorm(dim), ChannelNorm(dim)
+        self.ffn = FeedForward(dim, hidden)
+        fill(self)
+
+    def weights(self) -> list[Tensor]:
+        return DRAMiTBlock._norms_and_ffn(self)
+
+    def forward(self, attentions: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        if attentions.dtype == torch.float32:
+            assert fits_map(x, *self.mobivari.channels)
+            return training.transform(attentions, x, *self.mobivari.layers(), self.weights(), True)
+        mixed = self.mobivari(attentions)
+        x = self.norm1(mixed, x)
+        return self.norm2(self.ffn(x), x), mixed
+
+
+class Alone(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (self.module(x),)
+
+
+SETTINGS = [
+    {},
+    {"version": 1},
+    {"dim": 64, "hidden": 128},
+    {"dim": 48, "hidden": 110},
+    {"dim": 20, "hidden": 14, "groups": 5},
+    {"dim": 19, "hidden": 51, "version": 1},
+]
+
+
+def maps(batch: int, height: int, width: int, channels: int, count: int = 2) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(channels + height)
+    return [torch.randn(batch, height, width, channels, generator=generator) for _ in range(count)]
+
+
+@needs_kernels
+@pytest.mark.parametrize("changes", SETTINGS)
+@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
+def test_gradients_of_what_follows_the_attentions(changes: dict, wanted: tuple[bool, bool], threads: int) -> None:
+    check_module(Rest(**changes), maps(2, 16, 24, changes.get("dim", 16)), list(wanted))
+
+
+@needs_kernels
+@pytest.mark.parametrize("changes", SETTINGS)
+@pytest.mark.usefixtures("avx2")
+def test_gradients_without_avx512(changes: dict) -> None:
+    check_module(Rest(**changes), maps(1, 8, 24, changes.get("dim", 16)), [True, True])
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("dim", "out_dim", "version", "expansion", "groups"),
+    [
+        (148, 64, 2, 1.2, 4),  # H-RAMi: 37 channels a group, 45 expanded
+        (256, 64, 2, 1.2, 4),
+        (111, 48, 2, 2.0, 1),
+        (30, 30, 2, 1.5, 3),
+        (192, 48, 1, 1.0, 1),
+        (19, 19, 1, 1.0, 1),
+    ],
+)
+def test_gradients_of_mobivari(
+    dim: int, out_dim: int, version: int, expansion: float, groups: int, threads: int
+) -> None:
+    module = fill(mobivari(dim, out_dim, version=version, expansion=expansion, groups=groups))
+    check_module(Alone(module), maps(2, 8, 16, dim, 1), [True])
+
+
+@needs_kernels
+def test_a_gradient_that_is_no_number_does_not_outlive_its_call() -> None:
+    """Gradient scaling goes on after overflows, with the same working memory."""
+    wide, narrow = Rest(80), Rest(20)
+    attentions, x = maps(1, 8, 8, 80)
+    gradients(wide, [attentions * torch.inf, x], [True, True], torch.float32)
+    y, _ = wide(attentions.requires_grad_(), x)
+    (y * torch.nan).sum().backward()
+    check_module(narrow, maps(1, 8, 8, 20), [True, True])
+
+
+@needs_kernels
+def test_maps_in_bfloat16() -> None:
+    rest = Rest(48)
+    # Rounded beforehand: signs decide.
+    inputs = [x.bfloat16().float() for x in maps(1, 16, 16, 48)]
+    expected = gradients(rest, inputs, [True, False], torch.float64)
+    low = [x.bfloat16().requires_grad_() for x in inputs]
+    with torch.autocast("cpu", torch.bfloat16):
+        rest.float()
+        y, _ = training.transform(*low, *rest.mobivari.layers(), rest.weights(), False)
+    assert y.dtype == torch.bfloat16
+    y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(2)))
+    for i, x in enumerate(low):
+        assert x.grad.dtype == torch.bfloat16
+        assert difference(x.grad.double(), expected[f"input {i}"]) < 0.02
+
+
+@needs_kernels
+def test_only_inputs_and_weights_are_kept() -> None:
+    rest = Rest(48)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        inputs = [x.requires_grad_() for x in maps(1, 16, 16, 48)]
+        training.transform(*inputs, *rest.mobivari.layers(), rest.weights(), False)
+    largest = max(parameter.numel() for parameter in rest.parameters())
+    assert sum(x.numel() > largest for x in kept) == len(inputs)
+
+
+@needs_kernels
+def test_which_maps_fit() -> None:
+    x = torch.zeros(1, 16, 24, 48)
+    assert fits_map(x, 48, 96)
+    assert fits_map(x.bfloat16(), 48)
+    assert not fits_map(x.double(), 48)
+    assert not fits_map(x[:, :, :20], 48)
+    assert not fits_map(x[:, :10], 48)
+    assert not fits_map(x, 48, inference.MOST + 1)
+    assert not fits_map(x, 48, side=16)
+    with torch.no_grad():
+        assert not fits_map(x, 48)
+        assert inference.fits(x, 48)
+        assert not inference.fits(x[:, :10], 48)
