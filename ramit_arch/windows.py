@@ -22,15 +22,35 @@ class Windows:
         self.window_size, self.shift = window_size, shift
         # A shift keeps half rows of windows together: they are moved as a whole.
         self.run = window_size // 2
-        self.sources, self.targets = _orders(self.height, self.width // self.run, window_size, shift, x.device)
+        self.device = x.device
+        self.orders: tuple[Tensor, Tensor] | None = None
+
+    def _orders(self) -> tuple[Tensor, Tensor]:
+        """Of each run of the windows its place in the map, and of each run of the map its place in the windows."""
+        if self.orders is None:  # torch.compile knows no cached_property
+            self.orders = self._find_orders()
+        return self.orders
+
+    def _find_orders(self) -> tuple[Tensor, Tensor]:
+        height, runs, m, shift = self.height, self.width // self.run, self.window_size, self.shift
+        y, x = torch.arange(height, device=self.device), torch.arange(runs, device=self.device)
+        aside = 1 if shift else 0
+        rows, columns = (y + shift) % height, (x + aside) % runs
+        sources = rows.view(-1, 1, m, 1) * runs + columns.view(1, -1, 1, 2)
+        # Inductor cannot take remainders of negative numbers.
+        rows, columns = (y + height - shift) % height, (x + runs - aside) % runs
+        above = rows // m * (runs // 2)
+        targets = ((above[:, None] + columns // 2) * m + rows[:, None] % m) * 2 + columns % 2
+        return sources.flatten(), targets.flatten()
 
     def gather(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B * windows, M^2, C)"""
-        return self._reorder(x, self.sources, self.targets).view(-1, self.window_size**2, x.shape[-1])
+        return self._reorder(x, *self._orders()).view(-1, self.window_size**2, x.shape[-1])
 
     def scatter(self, tokens: Tensor) -> Tensor:
         """(B * windows, M^2, C) -> (B, H, W, C), the inverse of `gather`."""
-        x = self._reorder(tokens, self.targets, self.sources)
+        sources, targets = self._orders()
+        x = self._reorder(tokens, targets, sources)
         return x.view(-1, self.height, self.width, tokens.shape[-1])
 
     def _reorder(self, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
@@ -39,19 +59,6 @@ class Windows:
             reordered: Tensor = _Reorder.apply(runs, order, inverse)
             return reordered
         return runs.index_select(1, order)
-
-
-def _orders(height: int, runs: int, m: int, shift: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of each run of the windows its place in the map, and of each run of the map its place in the windows."""
-    y, x = torch.arange(height, device=device), torch.arange(runs, device=device)
-    aside = 1 if shift else 0
-    rows, columns = (y + shift) % height, (x + aside) % runs
-    sources = rows.view(-1, 1, m, 1) * runs + columns.view(1, -1, 1, 2)
-    # Inductor cannot take remainders of negative numbers.
-    rows, columns = (y + height - shift) % height, (x + runs - aside) % runs
-    above = rows // m * (runs // 2)
-    targets = ((above[:, None] + columns // 2) * m + rows[:, None] % m) * 2 + columns % 2
-    return sources.flatten(), targets.flatten()
 
 
 class _Reorder(torch.autograd.Function):

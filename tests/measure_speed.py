@@ -4,8 +4,6 @@ Reference and network run in turn, in one process and with the same weights, so 
 Memory is measured in processes of their own. See `--help` for what can be chosen.
 """
 
-import ctypes
-import gc
 import json
 import math
 import os
@@ -37,11 +35,11 @@ from tabulate import tabulate
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ramit_model.benchmark.cost import REASON, STEPS, Runner, measured_cost, probe, take_turns
+from ramit_model.benchmark.cost import Runner, measured_cost, probe, take_turns
 from ramit_model.benchmark.counting import count
 from ramit_model.benchmark.isolation import KilledError, be_quiet, isolated, prepare_process
 from ramit_model.benchmark.machine import machine, versions
-from ramit_model.benchmark.memory import is_out_of_memory, resident, resident_peak
+from ramit_model.benchmark.memory import is_out_of_memory
 from ramit_model.benchmark.results import OUT_OF_MEMORY, Case, NetworkCost
 from ramit_model.benchmark.statistics import median
 from ramit_model.benchmark.tables import MISSING
@@ -190,9 +188,8 @@ def measure_job(job: Job, setting: str, pairs: int, bar: Any) -> dict[str, Any]:
 
 def peak_memory(case: Case, network_g: dict[str, Any], scale: int, *, keep_memory: bool) -> dict[str, Any]:
     """Peak memory of a network, by itself in a process: `peak_memory`, or `failure`."""
-    function = probe_compiled if case.compiled else probe
     try:
-        return next(isolated(function, case, network_g, scale, keep_memory=keep_memory))
+        return next(isolated(probe, case, network_g, scale, keep_memory=keep_memory))
     except KilledError:
         return {"failure": OUT_OF_MEMORY}
 
@@ -309,44 +306,6 @@ class Copy:
     def __call__(self) -> None:
         self.target.copy_(self.source)
         torch.cuda.synchronize()
-
-
-def probe_compiled(case: Case, network_g: dict[str, Any], scale: int, *, keep_memory: bool) -> Iterator[dict[str, Any]]:
-    """`probe` for compiled networks, without the memory that compiling takes: several times that of a run."""
-    (prepare_process if keep_memory else be_quiet)()
-    try:
-        runner = Runner(case, network_g, scale)
-        runner()
-        tells = forget(runner)
-        held = torch.cuda.memory_allocated() if case.device == "cuda" else resident()
-        for _ in range(STEPS if case.mode == "train" else 1):
-            runner()
-    except Exception as error:
-        yield {"failure": OUT_OF_MEMORY if is_out_of_memory(error) else one_line(error)[:REASON]}
-        return
-    peak = torch.cuda.max_memory_allocated() if case.device == "cuda" else resident_peak()
-    yield {"peak_memory": peak - held if peak and tells else None}
-
-
-def forget(runner: Runner) -> bool:
-    """Give back what the last run left in memory, and begin to look for the peak anew.
-
-    Returns:
-        Whether the system can do that.
-    """
-    if runner.case.mode == "train":
-        runner.optimizer.zero_grad(set_to_none=True)
-        runner.optimizer.state.clear()
-    gc.collect()
-    if runner.case.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return True
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except (OSError, AttributeError):  # neither Linux nor glibc
-        return False
-    return True
 
 
 def published_quality(assets: str, device: str) -> Iterator[dict[str, Any]]:

@@ -2,8 +2,7 @@
 // or second level cache. Maps are channels last, (B, H, W, C), float32 or bfloat16; all arithmetic is float32.
 
 #include "transform.h"
-
-#include <cmath>
+#include "window.h"
 
 extern "C" {
 
@@ -13,109 +12,101 @@ struct Attend {
     int helped;
     const void *x, *helpers;        // (B, H, W, C); helpers: spatial, then channel attention of the previous block
     void* y;                        // (B, H, W, C): spatial attention, then the values of the channel heads
-    const float* qkv_weight;        // panel C x 3 heads dp: q, k, v of the spatial heads, then of the channel heads
-    const float* qkv_bias;          // dp: head_dim, padded; each head is padded by itself
+    const float* qkv_weight;        // panel C x 3C: q, k, v of the spatial heads, then of the channel heads
+    const float* qkv_bias;
     const float* scale;             // spatial_heads
-    const float* position_bias;     // (spatial_heads, PIXELS, PIXELS)
-    const float* proj_weight;       // panel (spatial_heads dp) x (spatial_heads head_dim)
+    const float* position_bias;     // (spatial_heads, PIXELS keys, PIXELS queries)
+    const float* proj_weight;       // panel, of the spatial heads' channels
     const float* proj_bias;
 };
 }
 
 namespace {
 
-struct Scratch {
-    alignas(64) float tokens[PIXELS * 128];
-    alignas(64) float qkv[PIXELS * 512];
-    alignas(64) float keys[64 * PIXELS];
-    alignas(64) float scores[ROWS * PIXELS];
-    alignas(64) float attended[PIXELS * 256];
-    alignas(64) float projected[PIXELS * 256];
+struct WindowScratch {
+    Head head;
+    alignas(64) float tokens[PIXELS * MOST];
+    alignas(64) float qkv[PIXELS * MOST];
+    alignas(64) float attended[PIXELS * MOST];
+    alignas(64) float projected[PIXELS * MOST];
     alignas(64) float products[128 * 128];
 };
 
-template <typename T>
-void attend_range(const Attend& a, int begin, int end, double* products, Scratch& s) {
+// Where the pixels of a window lie in the map.
+void find_window(const Attend& a, int window, long* place) {
     const int columns = a.width / SIDE, per_image = a.height / SIDE * columns;
-    const int c = a.channels, d = a.head_dim, dp = padded(d), ls = a.spatial_heads, lc = a.channel_heads;
-    const int row = 3 * (ls + lc) * dp;  // of s.qkv
-    const int q0 = 0, k0 = ls * dp, v0 = 2 * ls * dp, qc0 = 3 * ls * dp, vc0 = qc0 + 2 * lc * dp;
-    const int sp = ls * d;
-    const T* x = static_cast<const T*>(a.x);
-    const T* helpers = static_cast<const T*>(a.helpers);
-    T* y = static_cast<T*>(a.y);
+    const int image = window / per_image, top = window % per_image / columns * SIDE, left = window % columns * SIDE;
+    for (int p = 0; p < PIXELS; ++p) {
+        int line = top + p / SIDE + a.shift, column = left + p % SIDE + a.shift;
+        line -= line < a.height ? 0 : a.height;
+        column -= column < a.width ? 0 : a.width;
+        place[p] = ((long(image) * a.height + line) * a.width + column) * a.channels;
+    }
+}
+
+// Gates of a window from the attentions of the block before: leaves the mean of the channel heads, which multiplies the
+// values of every spatial head, in s.head.gate, and multiplies the values of the channel heads by the mean of the spatial
+// heads' channels.
+template <typename T>
+void gate(const Attend& a, const long* place, int row, int padded_dim, WindowScratch& s) {
+    const int d = a.head_dim, sp = a.spatial_heads * d, ch = a.channel_heads * d;
+    alignas(64) float helper[MOST + PANEL];
+    for (int p = 0; p < PIXELS; ++p) {
+        copy(helper, static_cast<const T*>(a.helpers) + place[p], a.channels);
+        float* mean = s.head.gate + p * padded_dim;
+        for (int i = 0; i < padded_dim; ++i) mean[i] = 0;
+        for (int h = 0; h < a.channel_heads; ++h)
+            for (int i = 0; i < d; ++i) mean[i] += helper[sp + h * d + i] * (1.0f / a.channel_heads);
+        for (int i = sp; i < padded(sp); ++i) helper[i] = 0;
+        Vector total{};
+        for (int i = 0; i < sp; i += LANES) total += load(helper + i);
+        const float factor = sum(total) / sp;
+        float* values = s.qkv + p * row + 3 * sp + 2 * ch;
+        for (int i = 0; i < ch; ++i) values[i] *= factor;
+    }
+}
+
+template <typename T, int P>
+void attend_range(const Attend& a, int begin, int end, double* products, WindowScratch& s) {
+    const int c = a.channels, d = a.head_dim, sp = a.spatial_heads * d, ch = a.channel_heads * d;
+    const int row = padded(3 * c), sp_row = padded(sp), n = padded(2 * ch);
+    const T *x = static_cast<const T*>(a.x), *helpers = static_cast<const T*>(a.helpers);
+    const int per_image = a.height / SIDE * (a.width / SIDE);
+    long place[PIXELS], next_place[PIXELS];
+    find_window(a, begin, next_place);
     for (int window = begin; window < end; ++window) {
-        const int image = window / per_image, top = window % per_image / columns * SIDE, left = window % columns * SIDE;
-        long place[PIXELS];
-        for (int p = 0; p < PIXELS; ++p) {
-            int row_ = top + p / SIDE + a.shift, column = left + p % SIDE + a.shift;
-            row_ -= row_ < a.height ? 0 : a.height;
-            column -= column < a.width ? 0 : a.width;
-            place[p] = ((long(image) * a.height + row_) * a.width + column) * c;
+        std::memcpy(place, next_place, sizeof(place));
+        Ahead ahead(a.spatial_heads * 2 * PIXELS / ROWS);  // two products a head
+        if (window + 1 < end) {
+            find_window(a, window + 1, next_place);
+            for (int p = 0; p < PIXELS; p += SIDE / 2) {  // a shift keeps half rows together
+                const long half_row = long(SIDE / 2) * c;
+                ahead.add(x + next_place[p], half_row);
+                if (a.helped) ahead.add(helpers + next_place[p], half_row);
+                ahead.add(static_cast<const T*>(a.y) + next_place[p], half_row);
+            }
         }
-        for (int p = 0; p < PIXELS; ++p) read(s.tokens + p * c, x + place[p], c);
+        for (int p = 0; p < PIXELS; ++p) copy(s.tokens + p * c, x + place[p], c);
         product(s.qkv, row, s.tokens, c, 1, a.qkv_weight, row, PIXELS, c, row, a.qkv_bias, 0);
-        for (int p = 0; p < PIXELS; ++p) {
-            float* token = s.qkv + p * row;
-            if (a.helped) {
-                alignas(64) float helper[MOST], gate[MOST];
-                read(helper, helpers + place[p], c);
-                for (int i = 0; i < dp; ++i) gate[i] = 0;
-                for (int h = 0; h < lc; ++h)
-                    for (int i = 0; i < d; ++i) gate[i] += helper[sp + h * d + i] * (1.0f / lc);
-                for (int i = sp; i < padded(sp); ++i) helper[i] = 0;
-                Vector total{};
-                for (int i = 0; i < sp; i += LANES) total += load(helper + i);
-                const float mean = sum(total) / sp;
-                for (int h = 0; h < ls; ++h)
-                    for (int i = 0; i < dp; i += LANES) store(token + v0 + h * dp + i, load(token + v0 + h * dp + i) * load(gate + i));
-                for (int i = 0; i < lc * dp; i += LANES) store(token + vc0 + i, load(token + vc0 + i) * mean);
-            }
-            for (int h = 0; h < 2 * ls; ++h) {
-                float* head = token + h * dp;
-                Vector squares{};
-                for (int i = 0; i < dp; i += LANES) squares += load(head + i) * load(head + i);
-                const float square = sum(squares);
-                const float factor = (h < ls ? a.scale[h] : 1.0f) / std::sqrt(square > SMALLEST_SQUARE ? square : SMALLEST_SQUARE);
-                for (int i = 0; i < dp; i += LANES) store(head + i, load(head + i) * factor);
-            }
+        if (a.helped) gate<T>(a, place, row, P, s);
+        for (int h = 0; h < a.spatial_heads; ++h) {
+            pick<P>(s.head.q, s.qkv + h * d, row, d);
+            pick<P>(s.head.k, s.qkv + sp + h * d, row, d);
+            pick<P>(s.head.v, s.qkv + 2 * sp + h * d, row, d);
+            if (a.helped) multiply<P>(s.head.v, s.head.v, s.head.gate);
+            attend_head<P>(a.position_bias + h * PIXELS * PIXELS, a.scale[h], d, ahead, s.head);
+            copy_rows(s.attended + h * d, sp, s.head.y, P, d);
         }
-        for (int h = 0; h < ls; ++h) {
-            for (int p = 0; p < PIXELS; ++p)
-                for (int i = 0; i < d; ++i) s.keys[i * PIXELS + p] = s.qkv[p * row + k0 + h * dp + i];
-            for (int m = 0; m < PIXELS; m += ROWS) {
-                product(s.scores, PIXELS, s.qkv + m * row + q0 + h * dp, row, 1, s.keys, PIXELS, ROWS, d, PIXELS,
-                        a.position_bias + (h * PIXELS + m) * PIXELS, PIXELS);
-                float inverse[ROWS];
-                for (int i = 0; i < ROWS; ++i) {
-                    float* r = s.scores + i * PIXELS;
-                    Vector best_of = load(r);
-                    for (int j = LANES; j < PIXELS; j += LANES) best_of = load(r + j) > best_of ? load(r + j) : best_of;
-                    const float best = largest(best_of);
-                    Vector total{};
-                    for (int j = 0; j < PIXELS; j += LANES) {
-                        Vector e = exponential(load(r + j) - best);
-                        total += e;
-                        store(r + j, e);
-                    }
-                    inverse[i] = 1.0f / sum(total);
-                }
-                float* out = s.attended + m * ls * dp + h * dp;
-                product(out, ls * dp, s.scores, PIXELS, 1, s.qkv + v0 + h * dp, row, ROWS, PIXELS, dp, nullptr, 0);
-                for (int i = 0; i < ROWS; ++i)
-                    for (int j = 0; j < dp; j += LANES) store(out + i * ls * dp + j, load(out + i * ls * dp + j) * inverse[i]);
-            }
-        }
-        const int spp = padded(sp);
-        product(s.projected, spp, s.attended, ls * dp, 1, a.proj_weight, spp, PIXELS, ls * dp, spp, a.proj_bias, 0);
+        product(s.projected, sp_row, s.attended, sp, 1, a.proj_weight, sp_row, PIXELS, sp, sp_row, a.proj_bias, 0);
+        const float* channels = s.qkv + 3 * sp;
         for (int p = 0; p < PIXELS; ++p) {
-            write(y + place[p], s.projected + p * spp, sp);
-            for (int h = 0; h < lc; ++h) write(y + place[p] + sp + h * d, s.qkv + p * row + vc0 + h * dp, d);
+            T* y = static_cast<T*>(a.y) + place[p];
+            copy(y, s.projected + p * sp_row, sp);
+            copy(y + sp, channels + p * row + 2 * ch, ch);
         }
         // Of every two channels of the channel heads' queries and keys, added up over the windows of an image.
-        const int n = 2 * lc * dp;
-        double* total = products + long(image) * n * n;
-        product(s.products, n, s.qkv + qc0, 1, row, s.qkv + qc0, row, n, PIXELS, n, nullptr, 0);
+        double* total = products + long(window / per_image) * n * n;
+        product(s.products, n, channels, 1, row, channels, row, n, PIXELS, n, nullptr, 0);
         for (int i = 0; i < n * n; ++i) total[i] += s.products[i];
     }
 }
@@ -127,9 +118,9 @@ void mix_range(T* y, int channels, int last, const float* weight, const float* b
     alignas(64) float values[ROWS * 128] = {}, mixed[ROWS * 128];
     for (long p = begin; p < end; p += ROWS) {
         T* first = y + (p + 1) * channels - last;
-        for (int i = 0; i < ROWS; ++i) read(values + i * columns, first + i * channels, last);
+        for (int i = 0; i < ROWS; ++i) copy(values + i * columns, first + i * channels, last);
         product(mixed, columns, values, columns, 1, weight, columns, ROWS, last, columns, bias, 0);
-        for (int i = 0; i < ROWS; ++i) write(first + i * channels, mixed + i * columns, last);
+        for (int i = 0; i < ROWS; ++i) copy(first + i * channels, mixed + i * columns, last);
     }
 }
 
@@ -138,28 +129,38 @@ void transform_range(const Transform& t, int begin, int end, PatchScratch& s) {
     const int co = t.out_channels, cop = padded(co), hp = padded(t.ffn_hidden);
     for (int patch = begin; patch < end; ++patch) {
         const Patch at(t, patch);
-        mix_patch<T>(t, at, s, s.a, nullptr);
+        Ahead ahead(3 * PIXELS / ROWS);  // three products
+        if (patch + 1 < end) {
+            const Patch next(t, patch + 1);
+            add_rows(ahead, static_cast<const T*>(t.attentions), next, t.in_channels, 1);
+            if (t.ffn_hidden) {
+                add_rows(ahead, static_cast<const T*>(t.x), next, co, 0);
+                add_rows(ahead, static_cast<const T*>(t.y), next, co, 0);
+            }
+        }
+        mix_patch<T>(t, at, ahead, s, s.a, nullptr);
         if (t.keep_mix)
-            for (int p = 0; p < PIXELS; ++p) write(static_cast<T*>(t.mix) + at.place(p) * co, s.a + p * cop, co);
+            for (int p = 0; p < PIXELS; ++p) copy(static_cast<T*>(t.mix) + at.place(p) * co, s.a + p * cop, co);
         if (!t.ffn_hidden) continue;
         for (int p = 0; p < PIXELS; ++p) {
-            read(s.x + p * cop, static_cast<const T*>(t.x) + at.place(p) * co, co);
+            copy(s.x + p * cop, static_cast<const T*>(t.x) + at.place(p) * co, co);
             add_norm(s.x + p * cop, s.a + p * cop, co, t.norm1_weight, t.norm1_bias);
         }
-        product(s.mixed, hp, s.x, cop, 1, t.hidden_weight, hp, PIXELS, co, hp, t.hidden_bias, 0);
+        product(s.mixed, hp, s.x, cop, 1, t.hidden_weight, hp, PIXELS, co, hp, t.hidden_bias, 0, &ahead);
         for (int i = 0; i < PIXELS * hp; i += LANES) store(s.mixed + i, gelu(load(s.mixed + i)));
-        product(s.a, cop, s.mixed, hp, 1, t.out_weight, cop, PIXELS, t.ffn_hidden, cop, t.out_bias, 0);
+        product(s.a, cop, s.mixed, hp, 1, t.out_weight, cop, PIXELS, t.ffn_hidden, cop, t.out_bias, 0, &ahead);
         for (int p = 0; p < PIXELS; ++p) {
             add_norm(s.x + p * cop, s.a + p * cop, co, t.norm2_weight, t.norm2_bias);
-            write(static_cast<T*>(t.y) + at.place(p) * co, s.x + p * cop, co);
+            copy(static_cast<T*>(t.y) + at.place(p) * co, s.x + p * cop, co);
         }
     }
 }
 
 template <typename T> void attend(const Attend& a, int threads, double* products) {
-    const int n = 2 * a.channel_heads * padded(a.head_dim);
-    share_out(a.batch * a.height / SIDE * (a.width / SIDE), threads, [&](int begin, int end, int thread) {
-        attend_range<T>(a, begin, end, products + long(thread) * a.batch * n * n, scratch<Scratch>());
+    const int n = padded(2 * a.channel_heads * a.head_dim);
+    share_out(a.batch * (a.height / SIDE) * (a.width / SIDE), threads, [&](int begin, int end, int thread) {
+        double* own = products + long(thread) * a.batch * n * n;
+        with_padded(a.head_dim, [&](auto p) { attend_range<T, p()>(a, begin, end, own, scratch<WindowScratch>()); });
     });
 }
 template <typename T> void mix(T* y, int channels, int last, const float* weight, const float* bias, int batch, long pixels, int threads) {
@@ -177,7 +178,7 @@ template <typename T> void transform(const Transform& t, int threads) {
 
 extern "C" {
 
-// products: (threads, B, n, n), n = 2 channel_heads dp, zeros at first.
+// products: (threads, B, n, n), n the padded number of the channel heads' queries and keys, zeros at first.
 void attend_float32(const Attend* a, int threads, double* products) { attend<float>(*a, threads, products); }
 void attend_bfloat16(const Attend* a, int threads, double* products) { attend<uint16_t>(*a, threads, products); }
 

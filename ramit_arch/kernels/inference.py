@@ -18,6 +18,9 @@ from torch.nn import functional as F
 LANES, SIDE = 16, 8
 """Floats of a vector; side of a window and of a patch, in pixels. As in vectors.h."""
 
+MOST_HEAD_DIM = 64
+"""Channels of an attention head that the kernels have working memory for."""
+
 MOST = 448
 """Channels of any map and of any hidden layer that the kernels have working memory for."""
 
@@ -51,9 +54,8 @@ def rounded_up(channels: int) -> int:
 
 def knows(channels: int, spatial_heads: int, channel_heads: int) -> bool:
     """Whether `attend` has working memory enough for a block of so many channels and heads."""
-    heads = spatial_heads + channel_heads
-    padded = rounded_up(channels // heads)
-    return channels <= 128 and 3 * heads * padded <= 512 and 2 * channel_heads * padded <= 128 and padded <= 64
+    head_dim = channels // (spatial_heads + channel_heads)
+    return 3 * channels <= MOST and head_dim <= MOST_HEAD_DIM and 2 * channel_heads * head_dim <= 128
 
 
 def fits(x: Tensor, *channels: int, side: int = SIDE) -> bool:
@@ -109,27 +111,21 @@ def attend(
     ch_scale, ch_weight, ch_bias = channel
     sp_heads, ch_heads = len(scale), len(ch_scale)
     dim = channels // (sp_heads + ch_heads)
-    row = rounded_up(dim)  # channels of a head in the kernel
     x = x.contiguous()
     y = torch.empty_like(x)
     with torch.autocast("cpu", enabled=False):
-        weight = F.pad(qkv[0].float().view(-1, dim, channels), (0, 0, 0, row - dim)).flatten(0, 1).t()
-        bias = qkv[1].float() if len(qkv) > 1 else torch.zeros(3 * channels)
-        bias = F.pad(bias.view(-1, dim), (0, row - dim))
-        proj = F.pad(proj_weight.float().t().reshape(sp_heads, dim, -1), (0, 0, 0, row - dim)).flatten(0, 1)
+        bias = qkv[1] if len(qkv) > 1 else torch.zeros(3 * channels)
         structure, kept = _structure(
             _Attend,
             [batch, height, width, channels, sp_heads, ch_heads, dim, shift, helpers is not None],
             [x, None if helpers is None else helpers.contiguous(), y],
-            [weight, bias, scale, position_bias, padded(proj), padded(proj_bias)],
+            [_panel(qkv[0]), padded(bias), scale, position_bias.mT, _panel(proj_weight), padded(proj_bias)],
         )
         threads = torch.get_num_threads()
-        side = 2 * ch_heads * row
-        products = torch.zeros(threads, batch, side, side, dtype=torch.float64)
+        n = 2 * ch_heads * dim
+        products = torch.zeros(threads, batch, rounded_up(n), rounded_up(n), dtype=torch.float64)
         _call("attend", x.dtype, ctypes.byref(structure), threads, _pointer(products))
-        # (B, queries or keys, L, d, queries or keys, L, d), without the padding
-        sums = products.sum(0).float().view(batch, 2, ch_heads, row, 2, ch_heads, row)
-        sums = sums[:, :, :, :dim, :, :, :dim].reshape(batch, 2 * ch_heads * dim, -1)
+        sums = products.sum(0).float()[:, :n, :n]
         mixing = padded(channel_mixing(sums, ch_scale.float(), ch_weight.float()).transpose(1, 2)).contiguous()
         ch_bias = padded(ch_bias.float()).contiguous()
         last = [channels, ch_heads * dim, _pointer(mixing), _pointer(ch_bias), batch, ctypes.c_long(height * width)]
@@ -282,7 +278,8 @@ def _panel(weight: Tensor) -> Tensor:
 
 def padded(x: Tensor) -> Tensor:
     """Zeros to the next multiple of LANES, on the last axis."""
-    return F.pad(x, (0, -x.shape[-1] % LANES))
+    missing = -x.shape[-1] % LANES
+    return F.pad(x, (0, missing)) if missing else x
 
 
 def _structure(

@@ -3,6 +3,8 @@
 import ctypes
 import importlib.util
 import os
+import warnings
+from pathlib import Path
 
 import torch
 
@@ -20,7 +22,18 @@ def _load() -> ctypes.CDLL | None:
     found = importlib.util.find_spec(f"{__package__}.{variant}")
     if found is None or found.origin is None:
         return None
+    if _is_stale(Path(found.origin)):
+        warnings.warn(
+            f"{found.origin} is older than its sources, and not used; build it again: pip install -e .", stacklevel=2
+        )
+        return None
     return ctypes.CDLL(found.origin)
+
+
+def _is_stale(build: Path) -> bool:
+    """Whether the sources, which lie beside the build in a checkout, have changed since: it may expect other data."""
+    sources = [path for pattern in ("*.cpp", "*.h") for path in build.parent.glob(pattern)]
+    return any(source.stat().st_mtime > build.stat().st_mtime for source in sources)
 
 
 _library = _load()

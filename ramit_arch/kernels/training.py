@@ -14,9 +14,6 @@ from torch.autograd.function import once_differentiable
 TOKENS = 64
 """Of a window. As in vectors.h, where it is PIXELS."""
 
-MOST_HEAD_DIM = 32
-"""Channels of a head that the kernel has working memory for."""
-
 
 class _Attention(ctypes.Structure):
     _fields_ = inference.fields("windows heads head_dim row", "qkv gate scale bias y")
@@ -46,7 +43,7 @@ def fits(qkv: Tensor, head_dim: int) -> bool:
         qkv.device.type == "cpu"
         and qkv.dtype == torch.float32
         and qkv.shape[1] == TOKENS
-        and head_dim <= MOST_HEAD_DIM
+        and head_dim <= inference.MOST_HEAD_DIM
         and not torch.compiler.is_compiling()
         and library() is not None
     )
@@ -66,7 +63,7 @@ def window_attention(
         gate: (windows, 64, d) or None; multiplies the values of every head.
         scale: (L)
         bias: (L, 64, 64), queries by keys.
-        head_dim: Channels d of a head, at most 32. Unless given, it is that of the gate; without a gate, qkv has no
+        head_dim: Channels d of a head, at most 64. Unless given, it is that of the gate; without a gate, qkv has no
             other columns: row / (3 L).
 
     Returns:
@@ -119,7 +116,7 @@ def _check_shapes(qkv: Tensor, gate: Tensor | None, scale: Tensor, bias: Tensor,
         tokens != TOKENS
         or row < 3 * heads * head_dim
         or not heads
-        or not 0 < head_dim <= MOST_HEAD_DIM
+        or not 0 < head_dim <= inference.MOST_HEAD_DIM
         or bias.shape != (heads, tokens, tokens)
         or (gate is not None and gate.shape != (windows, tokens, head_dim))
     ):

@@ -57,6 +57,15 @@ struct Patch {
 // Of pixel p of a patch among the pixels of the patch with its border.
 INLINE int in_halo(int p) { return (p / SIDE + 1) * HALO + p % SIDE + 1; }
 
+// A patch of a map with n channels, and as many pixels around it; what is to the left of it has been read just before.
+template <typename T> void add_rows(Ahead& ahead, const T* map, const Patch& at, int n, int border) {
+    for (int row = -border; row < SIDE + border; ++row) {
+        const int line = at.top + row;
+        if (line >= 0 && line < at.height)
+            ahead.add(map + ((long(at.image) * at.height + line) * at.width + at.left) * n, long(SIDE + border) * n);
+    }
+}
+
 // A patch and its border, rows of n channels padded with zeros; black outside the image.
 template <typename T> void read_halo(float* to, const T* map, const Patch& at, int n) {
     const int row = padded(n);
@@ -65,7 +74,7 @@ template <typename T> void read_halo(float* to, const T* map, const Patch& at, i
         if (place < 0) {
             std::memset(to, 0, sizeof(float) * row);
         } else {
-            read(to, map + place * n, n);
+            copy(to, map + place * n, n);
             for (int i = n; i < row; ++i) to[i] = 0;
         }
     }
@@ -84,7 +93,8 @@ void expand(const Transform& t, float* wide, const float* input, int rows) {
 
 // MobiVari of a patch: leaves its input in s.input, the pointwise convolution's in s.mixed and result in s.a, and MobiVari's
 // result in `to`, which may be s.a. Where `depthwise` is not null, it gets the result of the depthwise convolution.
-template <typename T> void mix_patch(const Transform& t, const Patch& at, PatchScratch& s, float* to, float* depthwise) {
+template <typename T>
+void mix_patch(const Transform& t, const Patch& at, Ahead& ahead, PatchScratch& s, float* to, float* depthwise) {
     const int cip = padded(t.in_channels), ep = padded(t.hidden), cop = padded(t.out_channels);
     read_halo(s.input, static_cast<const T*>(t.attentions), at, t.in_channels);
     const float* source = s.input;
@@ -112,7 +122,7 @@ template <typename T> void mix_patch(const Transform& t, const Patch& at, PatchS
             store(s.mixed + p * ep + i, t.groups ? leaky(v + centre) : leaky(v) + centre);
         }
     }
-    product(s.a, cop, s.mixed, ep, 1, t.pw_weight, cop, PIXELS, t.hidden, cop, t.pw_bias, 0);
+    product(s.a, cop, s.mixed, ep, 1, t.pw_weight, cop, PIXELS, t.hidden, cop, t.pw_bias, 0, &ahead);
     for (int p = 0; p < PIXELS; ++p) {
         const float* centre = s.input + in_halo(p) * cip;
         for (int i = 0; i < cop; i += LANES) {

@@ -6,6 +6,8 @@
 
 #include "transform.h"
 
+#include <initializer_list>
+
 extern "C" {
 
 struct TransformGradients {
@@ -76,35 +78,36 @@ INLINE Vector leaky_slope(Vector x) { return x < 0.0f ? all(0.01f) : all(1.0f); 
 void read_rows(float* to, const float* map, const Patch& at, int n) {
     const int row = padded(n);
     for (int p = 0; p < PIXELS; ++p, to += row) {
-        read(to, map + at.place(p) * n, n);
+        copy(to, map + at.place(p) * n, n);
         for (int i = n; i < row; ++i) to[i] = 0;
     }
 }
 void write_rows(float* map, const float* from, const Patch& at, int n) {
-    for (int p = 0; p < PIXELS; ++p) write(map + at.place(p) * n, from + p * padded(n), n);
+    for (int p = 0; p < PIXELS; ++p) copy(map + at.place(p) * n, from + p * padded(n), n);
 }
 
 // From the gradient of the block's output, in s.dy, to that of MobiVari's result, in s.dmix; leaves that of x in s.dy.
-void differentiate_rest(const Transform& t, const TransformGradients& out, const Patch& at, int thread, GradientScratch& s) {
+void differentiate_rest(const Transform& t, const TransformGradients& out, const Patch& at, int thread, Ahead& ahead,
+                        GradientScratch& s) {
     const int co = t.out_channels, cop = padded(co), n = t.ffn_hidden, np = padded(n);
     float* x = s.forward.x;
     read_rows(x, static_cast<const float*>(t.x), at, co);
     for (int p = 0; p < PIXELS; ++p) add_norm(x + p * cop, s.mix + p * cop, co, t.norm1_weight, t.norm1_bias);
-    product(s.hidden, np, x, cop, 1, t.hidden_weight, np, PIXELS, co, np, t.hidden_bias, 0);
+    product(s.hidden, np, x, cop, 1, t.hidden_weight, np, PIXELS, co, np, t.hidden_bias, 0, &ahead);
     for (int i = 0; i < PIXELS * np; i += LANES) {
         const Gelu g = gelu_and_slope(load(s.hidden + i));
         store(s.hidden + i, g.value);
         store(s.slope + i, g.slope);
     }
-    product(s.out, cop, s.hidden, np, 1, t.out_weight, cop, PIXELS, n, cop, t.out_bias, 0);
+    product(s.out, cop, s.hidden, np, 1, t.out_weight, cop, PIXELS, n, cop, t.out_bias, 0, &ahead);
 
     const long c = long(thread) * cop;
     differentiate_norm(s.dout, out.norm2_weight + c, out.norm2_bias + c, s.dy, s.out, co, t.norm2_weight);
     differentiate_weights(out.out_weight + c * np, out.out_bias + c, s.hidden, np, n, s.dout, cop, cop);
-    product(s.dhidden, np, s.dout, cop, 1, out.out_back, np, PIXELS, co, np, nullptr, 0);
+    product(s.dhidden, np, s.dout, cop, 1, out.out_back, np, PIXELS, co, np, nullptr, 0, &ahead);
     for (int i = 0; i < PIXELS * np; i += LANES) store(s.dhidden + i, load(s.dhidden + i) * load(s.slope + i));
     differentiate_weights(out.hidden_weight + c * np, out.hidden_bias + long(thread) * np, x, cop, co, s.dhidden, np, np);
-    product(s.dy, cop, s.dhidden, np, 1, out.hidden_back, cop, PIXELS, n, cop, s.dy, cop);
+    product(s.dy, cop, s.dhidden, np, 1, out.hidden_back, cop, PIXELS, n, cop, s.dy, cop, &ahead);
     differentiate_norm(s.dmix, out.norm1_weight + c, out.norm1_bias + c, s.dy, s.mix, co, t.norm1_weight);
 }
 
@@ -118,10 +121,19 @@ void backward_range(const Transform& t, const TransformGradients& out, int begin
     float* dw_bias = out.dw_bias + long(thread) * ep;
     for (int patch = begin; patch < end; ++patch) {
         const Patch at(t, patch);
-        mix_patch<float>(t, at, s.forward, s.mix, s.depthwise);
+        Ahead ahead(6 * PIXELS / ROWS);  // six products
+        if (patch + 1 < end) {
+            const Patch next(t, patch + 1);
+            add_rows(ahead, static_cast<const float*>(t.attentions), next, ci, 1);
+            for (const float* map : {static_cast<const float*>(t.x), out.y, out.mix, static_cast<const float*>(out.x)})
+                if (map) add_rows(ahead, map, next, co, 0);
+            add_rows(ahead, out.attentions, next, ci, 0);
+            add_rows(ahead, out.depthwise, next, ep, 0);
+        }
+        mix_patch<float>(t, at, ahead, s.forward, s.mix, s.depthwise);
         if (t.ffn_hidden && out.y) {
             read_rows(s.dy, out.y, at, co);
-            differentiate_rest(t, out, at, thread, s);
+            differentiate_rest(t, out, at, thread, ahead, s);
             write_rows(out.x, s.dy, at, co);
         } else {
             std::memset(s.dmix, 0, sizeof(float) * PIXELS * cop);
@@ -138,7 +150,7 @@ void backward_range(const Transform& t, const TransformGradients& out, int begin
         }
         differentiate_weights(out.pw_weight + long(thread) * ep * cop, out.pw_bias + long(thread) * cop, mixed, ep, e, dpw, cop,
                               cop);
-        product(s.dmixed, ep, dpw, cop, 1, out.pw_back, ep, PIXELS, co, ep, nullptr, 0);
+        product(s.dmixed, ep, dpw, cop, 1, out.pw_back, ep, PIXELS, co, ep, nullptr, 0, &ahead);
         for (int p = 0; p < PIXELS; ++p) {
             float* to = out.attentions + at.place(p) * ci;
             for (int i = 0; i < ci; ++i) {

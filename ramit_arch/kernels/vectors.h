@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <immintrin.h>
 #include <memory>
 #ifdef _OPENMP
 #include <omp.h>
@@ -40,42 +41,59 @@ INLINE Vector all(float value) { return Vector{} + value; }
 INLINE int padded(int n) { return (n + PANEL - 1) / PANEL * PANEL; }
 
 // bfloat16 is the upper half of a float.
-INLINE float widen(float x) { return x; }
-INLINE float widen(uint16_t x) {
-    uint32_t bits = uint32_t(x) << 16;
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
+typedef uint32_t Bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint16_t Halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+INLINE Vector load(const uint16_t* p) {
+    return reinterpret_cast<Vector>(__builtin_convertvector(*reinterpret_cast<const Halves*>(p), Bits) << 16);
 }
-INLINE void narrow(float x, float* out) { *out = x; }
-INLINE void narrow(float x, uint16_t* out) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, 4);
-    *out = x == x ? uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16) : uint16_t(0x7fc0);
-}
-template <typename T> INLINE void read(float* to, const T* from, int n) {
-    for (int i = 0; i < n; ++i) to[i] = widen(from[i]);
-}
-template <typename T> INLINE void write(T* to, const float* from, int n) {
-    for (int i = 0; i < n; ++i) narrow(from[i], to + i);
+INLINE void store(uint16_t* p, Vector v) {
+    const Bits bits = reinterpret_cast<Bits>(v);
+    const Bits rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    *reinterpret_cast<Halves*>(p) = __builtin_convertvector(v == v ? rounded : Bits{} + 0x7fc0, Halves);
 }
 
-// e^x to 2 units in the last place, for x up to 88; below -87 it is 0 or next to it.
+// n numbers between a map and working memory; the rest of a vector is left as it is.
+template <typename From, typename To> INLINE void copy(To* to, const From* from, int n) {
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) store(to + i, load(from + i));
+    if (i == n) return;
+    From in[LANES] = {};
+    To out[LANES];
+    std::memcpy(in, from + i, sizeof(From) * (n - i));
+    store(out, load(in));
+    std::memcpy(to + i, out, sizeof(To) * (n - i));
+}
+
+// Where one of two is no number, the second.
+INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+
+// e^x for x up to 88, to 2 units in the last place; below -87 it is 0 or next to it.
 INLINE Vector exponential(Vector x) {
-    x = x < -87.0f ? all(-87.0f) : x;
+    x = larger(all(-87.0f), x);
     const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
     Vector n = x * 1.44269504f + magic;
-    IntVector power = reinterpret_cast<IntVector>(n) << 23;
+    const IntVector power = reinterpret_cast<IntVector>(n) << 23;
     n -= magic;
-    Vector r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    Vector p = all(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
+    const Vector r = x * 1.44269504f - n;
+    // 2^r for r from -1/2 to 1/2
+    Vector p = all(1.327647129e-3f);
+    p = p * r + 9.675540961e-3f;
+    p = p * r + 5.550713092e-2f;
+    p = p * r + 2.402212024e-1f;
+    p = p * r + 6.931469440e-1f;
+    p = p * r + 1.000000119f;
     return reinterpret_cast<Vector>(reinterpret_cast<IntVector>(p) + power);
+}
+
+// 1 / x to 2 units in the last place, without the long wait for a division; for x of ordinary size.
+INLINE Vector inverse(Vector x) {
+#ifdef __AVX512F__
+    Vector r = reinterpret_cast<Vector>(_mm512_maskz_rcp14_ps(0xffff, reinterpret_cast<__m512>(x)));
+#else
+    Vector r = reinterpret_cast<Vector>(_mm256_rcp_ps(reinterpret_cast<__m256>(x)));
+    r *= 2.0f - x * r;
+#endif
+    return r * (2.0f - x * r);
 }
 
 // erf(x / sqrt 2) as a quotient of polynomials, to 3 units in the last place.
@@ -95,7 +113,7 @@ INLINE Vector scaled_erf(Vector x) {
     q = q * s - 1.68282697438203e-03f;
     q = q * s - 7.37332916720468e-03f;
     q = q * s - 1.42647390514189e-02f;
-    return a * p / q;
+    return a * p * inverse(q);
 }
 
 INLINE Vector gelu(Vector x) { return 0.5f * x + 0.5f * x * scaled_erf(x); }
@@ -110,21 +128,15 @@ INLINE Gelu gelu_and_slope(Vector x) {
 
 INLINE Vector leaky(Vector x) { return x < 0.0f ? x * 0.01f : x; }
 
-INLINE float larger(float a, float b) { return a > b ? a : b; }
 typedef float Quarter __attribute__((vector_size(16)));
 #ifdef __AVX512F__
 typedef float Half __attribute__((vector_size(32)));
 INLINE Half lower(Vector v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7); }
 INLINE Half upper(Vector v) { return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15); }
 INLINE Half halved(Vector v) { return lower(v) + upper(v); }
-INLINE Half halved_largest(Vector v) {
-    const Half a = lower(v), b = upper(v);
-    return a > b ? a : b;
-}
 #else
 typedef Vector Half;
 INLINE Half halved(Vector v) { return v; }
-INLINE Half halved_largest(Vector v) { return v; }
 #endif
 INLINE Quarter lower_half(Half v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3); }
 INLINE Quarter upper_half(Half v) { return __builtin_shufflevector(v, v, 4, 5, 6, 7); }
@@ -134,12 +146,6 @@ INLINE float sum(Vector v) {
     const Quarter q = lower_half(h) + upper_half(h);
     return (q[0] + q[2]) + (q[1] + q[3]);
 }
-INLINE float largest(Vector v) {
-    const Half h = halved_largest(v);
-    const Quarter a = lower_half(h), b = upper_half(h), q = a > b ? a : b;
-    return larger(larger(q[0], q[1]), larger(q[2], q[3]));
-}
-
 // y[m, n] = start[n] + sum over k of x[m, k] w[k, n], for ROWS rows and N vectors of columns. x and start have any strides.
 template <int N>
 void product_tile(float* y, int y_row, const float* x, int x_row, int x_column, const float* w, int w_row, int depth,
@@ -173,16 +179,51 @@ void product_tile(float* y, int y_row, const float* x, int x_row, int x_column, 
         for (int n = 0; n < N; ++n) store(y + m * y_row + n * LANES, total[m][n]);
 }
 
-// The same for any number of columns (a multiple of LANES) and rows (a multiple of ROWS).
-void product(float* y, int y_row, const float* x, int x_row, int x_column, const float* w, int w_row, int rows,
-                    int depth, int columns, const float* start, int start_row) {
+// Brings what the next window or patch needs into the second level cache, bit by bit while this one is computed: its rows
+// lie far apart in memory, where the processor does not foresee them, and waiting would take up to a quarter of the time.
+class Ahead {
+  public:
+    // steps: how often `next` will be called.
+    explicit Ahead(int steps) : steps(steps) {}
+
+    template <typename T> void add(const T* first, long n) {
+        const char* begin = reinterpret_cast<const char*>(first);
+        if (count == MOST_RANGES) return;
+        ranges[count++] = {begin, begin + n * long(sizeof(T))};
+        lines += n * long(sizeof(T)) / LINE + 1;
+    }
+    void next() {
+        for (long left = lines / steps + 1; left > 0 && current < count; --left) {
+            Range& range = ranges[current];
+            __builtin_prefetch(range.begin, 0, 2);
+            range.begin += LINE;
+            if (range.begin >= range.end) ++current;
+        }
+    }
+
+  private:
+    static constexpr int LINE = 64;  // bytes of a cache line
+    static constexpr int MOST_RANGES = 64;
+    struct Range {
+        const char *begin, *end;
+    };
+    Range ranges[MOST_RANGES];
+    int count = 0, current = 0;
+    long lines = 0;
+    const int steps;
+};
+
+// The same for any number of columns (a multiple of LANES) and rows (a multiple of ROWS); looks ahead rows / ROWS times.
+void product(float* y, int y_row, const float* x, int x_row, int x_column, const float* w, int w_row, int rows, int depth,
+             int columns, const float* start, int start_row, Ahead* ahead = nullptr) {
     int n = 0;
     for (int left = columns / LANES; left > 0;) {
         const int width = left >= 3 && left != 4 ? 3 : left >= 2 ? 2 : 1;
+        const auto tile = width == 3 ? product_tile<3> : width == 2 ? product_tile<2> : product_tile<1>;
         for (int m = 0; m < rows; m += ROWS) {
             const float* s = start ? start + m * start_row + n : nullptr;
-            const auto tile = width == 3 ? product_tile<3> : width == 2 ? product_tile<2> : product_tile<1>;
             tile(y + m * y_row + n, y_row, x + m * x_row, x_row, x_column, w + n, w_row, depth, s, start_row);
+            if (ahead && n == 0) ahead->next();
         }
         n += width * LANES;
         left -= width;

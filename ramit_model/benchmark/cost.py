@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ramit_model.benchmark.fingerprints import network_fingerprint
 from ramit_model.benchmark.isolation import KilledError, be_quiet, isolated, prepare_process
 from ramit_model.benchmark.measurements import Measurements, key_of
-from ramit_model.benchmark.memory import is_out_of_memory, resident, resident_peak
+from ramit_model.benchmark.memory import forget_peak, is_out_of_memory, resident, resident_peak
 from ramit_model.benchmark.plan import Network, Plan
 from ramit_model.benchmark.results import OUT_OF_MEMORY, Case, CaseCost, NetworkCost
 from ramit_model.benchmark.statistics import paired_ratios, quartiles
@@ -179,6 +179,20 @@ class Runner:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
+    def forget(self) -> bool:
+        """Give back what the last run left in memory, and begin to look for the peak anew.
+
+        Returns:
+            Whether the system can do that.
+        """
+        if self.case.mode == "train":
+            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.state.clear()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            return True
+        return forget_peak()
+
     def _forward(self) -> Tensor:
         kind = AUTOCAST.get(self.case.precision)
         with torch.autocast(self.device.type, kind) if kind else nullcontext():
@@ -201,6 +215,8 @@ def channels_of(network: nn.Module, network_g: Options) -> int:
 def probe(case: Case, network_g: Options, scale: int, *, keep_memory: bool = True) -> Iterator[dict[str, Any]]:
     """Run a network once and see how much memory that takes.
 
+    What compiling takes, several times the memory of a run, does not count.
+
     Args:
         case: What to run.
         network_g: Options of the network.
@@ -213,6 +229,10 @@ def probe(case: Case, network_g: Options, scale: int, *, keep_memory: bool = Tru
     (prepare_process if keep_memory else be_quiet)()
     try:
         runner = Runner(case, network_g, scale)
+        tells = True
+        if case.compiled:
+            runner()
+            tells = runner.forget()
         held = torch.cuda.memory_allocated() if case.device == "cuda" else resident()
         for _ in range(STEPS if case.mode == "train" else 1):
             runner()
@@ -220,7 +240,7 @@ def probe(case: Case, network_g: Options, scale: int, *, keep_memory: bool = Tru
         yield {"failure": OUT_OF_MEMORY if is_out_of_memory(error) else one_line(error)[:REASON]}
         return
     peak = torch.cuda.max_memory_allocated() if case.device == "cuda" else resident_peak()
-    yield {"peak_memory": peak - held if peak else None}
+    yield {"peak_memory": peak - held if peak and tells else None}
 
 
 def time_in_turn(

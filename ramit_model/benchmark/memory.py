@@ -1,5 +1,7 @@
 """Memory: how much a process holds, and whether an error says that there was too little."""
 
+import ctypes
+import gc
 import sys
 from pathlib import Path
 
@@ -33,6 +35,23 @@ def resident() -> int:
 def resident_peak() -> int:
     """The largest that `resident` has been so far, bytes; 0 where the system does not tell."""
     return _status("VmHWM:")
+
+
+def forget_peak() -> bool:
+    """Give back freed memory, and begin to look for the peak anew.
+
+    Returns:
+        Whether the system can do that.
+    """
+    gc.collect()
+    if sys.platform != "linux":
+        return False
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except (OSError, AttributeError):  # not allowed, or another C library than glibc
+        return False
+    return True
 
 
 def _status(name: str) -> int:

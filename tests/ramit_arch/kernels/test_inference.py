@@ -2,7 +2,9 @@
 
 import ctypes
 import importlib.util
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from ramit_arch import RAMiT
 from ramit_arch.kernels import inference, library
@@ -157,3 +159,14 @@ def test_kernels_can_be_turned_off() -> None:
         "assert library() is None\n"
     )
     run_python(code)
+
+
+def test_a_build_older_than_its_sources_is_not_used(tmp_path: Path) -> None:
+    build, source = tmp_path / "_avx2.so", tmp_path / "inference.cpp"
+    build.touch()
+    assert not library._is_stale(build)
+    source.touch()
+    os.utime(build, (1, 1))
+    assert library._is_stale(build)
+    os.utime(source, (1, 1))
+    assert not library._is_stale(build)

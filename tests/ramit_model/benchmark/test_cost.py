@@ -204,6 +204,27 @@ def test_peak_memory() -> None:
     assert peaks[0] < peaks[1] / 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell")
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_the_memory_of_compiling_does_not_count(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Compiling(Runner):
+        first = True
+
+        def __call__(self) -> None:
+            if self.first:
+                torch.ones(2**28)  # 1 GiB
+                self.first = False
+            super().__call__()
+
+    monkeypatch.setattr(module, "prepare_process", lambda: None)
+    monkeypatch.setattr(module, "Runner", Compiling)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda _: None)
+    case = replace(FORWARD, mode=mode, compiled=True)
+    for compiled, fits in (True, True), (False, False):
+        (value,) = probe(replace(case, compiled=compiled), NETWORKS["plain"], 2)
+        assert (value["peak_memory"] < 2**29) == fits
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
