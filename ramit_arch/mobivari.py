@@ -1,6 +1,7 @@
 """MobiVari: the MobileNet variations that RAMiT mixes features with."""
 
-from ramit_arch.kernels import inference, training
+from ramit_arch.kernels import calls
+from ramit_arch.kernels.transform import mix
 from ramit_arch.layout import channels_first, channels_last
 from ramit_arch.pointwise import Pointwise
 
@@ -28,14 +29,10 @@ class MobiVari(nn.Module):
         self.residual = dim == out_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        if inference.fits(x, *self.channels):
-            return inference.mix(x, *self.layers())
-        if training.fits_map(x, *self.channels):
-            return training.mix(x, *self.layers())
-        return self._plain(x)
+        return mix(x, *self.layers()) if calls.fits(x, *self.channels) else self._plain(x)
 
     def layers(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], int]:
-        """Weights as the kernels of `inference` take them."""
+        """Weights as the kernels take them."""
         dw, pw = self.dw_conv, self.pw_conv
         return [], [dw.weight, *([] if dw.bias is None else [dw.bias])], pw.matrix(), 0
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ramit_arch.attention import ChannelAttention, SpatialAttention
-from ramit_arch.kernels import add_norm, inference, training
+from ramit_arch.kernels import add_norm, calls, inference
+from ramit_arch.kernels.transform import transform
 from ramit_arch.layout import channels_first, channels_last
 from ramit_arch.mobivari import MobiVari, mobivari
 from ramit_arch.normalisation import SR_MEAN, SR_STD, STATISTICS, Normalisation
@@ -306,12 +307,11 @@ class DRAMiTBlock(nn.Module):
             The block's output, its attentions, and their mix (or anything, unless wanted), (B, H, W, C).
         """
         helpers = attentions if self.helper else None
-        channels = (*self.mobivari.channels, self.ffn.hidden.out_channels)
-        if self.fused and inference.fits(x, *channels, side=self.window_size):
-            return self._fused(x, helpers, windows.shift, last)
-        attentions = self._attend(x, helpers, windows)
-        if training.fits_map(x, *channels):
-            x, a = training.transform(attentions, x, *self.mobivari.layers(), self._norms_and_ffn(), last)
+        fits = calls.fits(x, *self.mobivari.channels, self.ffn.hidden.out_channels, side=self.window_size)
+        fused = fits and self.fused and not torch.is_grad_enabled()
+        attentions = self._attend_fused(x, helpers, windows.shift) if fused else self._attend(x, helpers, windows)
+        if fits:
+            x, a = transform(attentions, x, *self.mobivari.layers(), self._norms_and_ffn(), last)
             return x, attentions, a
         a = self.mobivari(attentions)
         x = self.norm1(a, x)
@@ -330,12 +330,10 @@ class DRAMiTBlock(nn.Module):
         ch = self.ch_attn(F.linear(x, *of_ch), ch_gate)
         return torch.cat([sp, ch], dim=-1)
 
-    def _fused(self, x: Tensor, helpers: Tensor | None, shift: int, last: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _attend_fused(self, x: Tensor, helpers: Tensor | None, shift: int) -> Tensor:
         sp, ch = self.sp_attn, self.ch_attn
         spatial, channel = [sp.scale(), sp.bias(), *sp.proj.matrix()], [ch.scale(), *ch.proj.matrix()]
-        attentions = inference.attend(x, helpers, self.qkv_proj.ordered(), spatial, channel, shift)
-        x, a = inference.transform(attentions, x, *self.mobivari.layers(), self._norms_and_ffn(), last)
-        return x, attentions, a
+        return inference.attend(x, helpers, self.qkv_proj.ordered(), spatial, channel, shift)
 
     def _norms_and_ffn(self) -> list[Tensor]:
         norm1, norm2, ffn = self.norm1.norm, self.norm2.norm, self.ffn

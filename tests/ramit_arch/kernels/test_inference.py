@@ -5,9 +5,10 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
-from ramit_arch import RAMiT
-from ramit_arch.kernels import inference, library
+from ramit_arch import RAMiT, mobivari, ramit_arch
+from ramit_arch.kernels import calls, inference, library
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     found = importlib.util.find_spec(f"ramit_arch.kernels.{request.param}")
     assert found is not None
     kernels = ctypes.CDLL(found.origin)
-    monkeypatch.setattr(inference, "library", lambda: kernels)
+    monkeypatch.setattr(calls, "library", lambda: kernels)
     return request.param
 
 
@@ -41,7 +42,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def without_kernels(net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(inference, "fits", lambda *_, **__: False)
+        patch.setattr(calls, "fits", lambda *_, **__: False)
         return net(x)
 
 
@@ -139,15 +140,13 @@ def test_compiled_networks_call_the_kernels() -> None:
     assert "ramit.attend" in graphs[0]
 
 
-@pytest.mark.parametrize("operator", ["attend", "mix", "transform"])
-def test_operators_describe_themselves_truly(operator: str) -> None:
+@pytest.mark.parametrize(("module", "operator"), [(inference, "attend"), (mobivari, "mix"), (ramit_arch, "transform")])
+def test_operators_describe_themselves_truly(module: ModuleType, operator: str) -> None:
     """What torch.compile is told of shapes and aliases holds."""
     captured = {}
-    original = getattr(inference, operator)
+    original = getattr(module, operator)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(
-            inference, operator, lambda *arguments: captured.setdefault("_", arguments) and original(*arguments)
-        )
+        patch.setattr(module, operator, lambda *arguments: captured.setdefault("_", arguments) and original(*arguments))
         fill(RAMiT(scale=2, dim=16, depths=[2, 1, 1, 1], neck_groups=1))(torch.rand(1, 3, 32, 32))
         torch.library.opcheck(original, captured["_"], test_utils=("test_schema", "test_faketensor"))
 

@@ -2,11 +2,13 @@
 
 import ctypes
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from ramit_arch.kernels import inference, training
+from ramit_arch import RAMiT
+from ramit_arch.kernels import calls, training
 from ramit_arch.kernels.library import library
-from ramit_arch.kernels.training import fits, fits_map, window_attention
+from ramit_arch.kernels.training import fits, window_attention
+from ramit_arch.kernels.transform import mix, transform
 from ramit_arch.mobivari import mobivari
 from ramit_arch.ramit_arch import ChannelNorm, DRAMiTBlock, FeedForward
 
@@ -14,6 +16,8 @@ import pytest
 import torch
 from helpers import fill
 from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.aot_autograd import make_boxed_func
 from torch.nn import functional as F
 
 TOKENS = 64
@@ -165,7 +169,7 @@ def test_what_fits() -> None:
     assert not fits(qkv.bfloat16(), 16)
     assert not fits(qkv[:, :49], 16)
     assert not fits(qkv.to("meta"), 16)
-    assert not fits(qkv, inference.MOST_HEAD_DIM + 1)
+    assert not fits(qkv, calls.MOST_HEAD_DIM + 1)
 
 
 # MobiVari, norms and feed-forward network
@@ -176,7 +180,7 @@ def avx2(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec("ramit_arch.kernels._avx2")
     assert found is not None
     kernels = ctypes.CDLL(found.origin)
-    for module in inference, training:
+    for module in calls, training:
         monkeypatch.setattr(module, "library", lambda: kernels)
 
 
@@ -231,8 +235,8 @@ class Rest(nn.Module):
 
     def forward(self, attentions: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         if attentions.dtype == torch.float32:
-            assert fits_map(x, *self.mobivari.channels)
-            return training.transform(attentions, x, *self.mobivari.layers(), self.weights(), True)
+            assert calls.fits(x, *self.mobivari.channels)
+            return transform(attentions, x, *self.mobivari.layers(), self.weights(), True)
         mixed = self.mobivari(attentions)
         x = self.norm1(mixed, x)
         return self.norm2(self.ffn(x), x), mixed
@@ -315,7 +319,7 @@ def test_maps_in_bfloat16() -> None:
     low = [x.bfloat16().requires_grad_() for x in inputs]
     with torch.autocast("cpu", torch.bfloat16):
         rest.float()
-        y, _ = training.transform(*low, *rest.mobivari.layers(), rest.weights(), False)
+        y, _ = transform(*low, *rest.mobivari.layers(), rest.weights(), False)
     assert y.dtype == torch.bfloat16
     y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(2)))
     for i, x in enumerate(low):
@@ -329,7 +333,7 @@ def test_only_inputs_and_weights_are_kept() -> None:
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
         inputs = [x.requires_grad_() for x in maps(1, 16, 16, 48)]
-        training.transform(*inputs, *rest.mobivari.layers(), rest.weights(), False)
+        transform(*inputs, *rest.mobivari.layers(), rest.weights(), False)
     largest = max(parameter.numel() for parameter in rest.parameters())
     assert sum(x.numel() > largest for x in kept) == len(inputs)
 
@@ -337,14 +341,52 @@ def test_only_inputs_and_weights_are_kept() -> None:
 @needs_kernels
 def test_which_maps_fit() -> None:
     x = torch.zeros(1, 16, 24, 48)
-    assert fits_map(x, 48, 96)
-    assert fits_map(x.bfloat16(), 48)
-    assert not fits_map(x.double(), 48)
-    assert not fits_map(x[:, :, :20], 48)
-    assert not fits_map(x[:, :10], 48)
-    assert not fits_map(x, 48, inference.MOST + 1)
-    assert not fits_map(x, 48, side=16)
-    with torch.no_grad():
-        assert not fits_map(x, 48)
-        assert inference.fits(x, 48)
-        assert not inference.fits(x[:, :10], 48)
+    assert calls.fits(x, 48, 96)
+    assert calls.fits(x.bfloat16(), 48)
+    assert not calls.fits(x.double(), 48)
+    assert not calls.fits(x[:, :, :20], 48)
+    assert not calls.fits(x[:, :10], 48)
+    assert not calls.fits(x, 48, calls.MOST + 1)
+    assert not calls.fits(x, 48, side=16)
+
+
+@needs_kernels
+def test_operators_describe_their_gradients_truly() -> None:
+    """To torch.compile."""
+    rest, (attentions, x) = Rest(20, 14, groups=5), (each.requires_grad_() for each in maps(1, 8, 16, 20))
+    layers = rest.mobivari.layers()
+    leaves = [each if each is None else each.requires_grad_() for each in example(2, 2, 12, gated=True)]
+    for operator, arguments in (
+        (mix, (x, *layers)),
+        (transform, (attentions, x, *layers, rest.weights(), True)),
+        (transform, (attentions, x, *layers, rest.weights(), False)),
+        (training._window_attention, (*leaves, 12)),
+    ):
+        torch.library.opcheck(operator, arguments)
+
+
+@needs_kernels
+@pytest.mark.parametrize("variant", ["RAMiT", "RAMiT-1"])
+def test_a_compiled_training_calls_the_kernels(variant: str) -> None:
+    torch.manual_seed(0)
+    net = fill(RAMiT(variant=variant, scale=2, dim=16, depths=[2, 1, 1, 1], neck_groups=1))
+    x = torch.rand(1, 3, 32, 32)
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        graphs.append(graph.code)
+        return make_boxed_func(graph)
+
+    compiled = torch.compile(net, fullgraph=True, backend=aot_autograd(fw_compiler=backend, bw_compiler=backend))
+    found = []
+    for network in net, compiled:
+        network(x).square().mean().backward()
+        found.append([parameter.grad.clone() for parameter in net.parameters()])
+        net.zero_grad()
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+    assert len(graphs) == 2
+    for name in "window_attention", "transform", "mix":
+        assert f"ramit.{name}" in graphs[0]
+    for name in "window_attention_backward", "transform_backward":
+        assert f"ramit.{name}" in graphs[1]
