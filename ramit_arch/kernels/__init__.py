@@ -1,7 +1,8 @@
 """The network's expensive steps, each by the fastest code that serves: what they compute is written in `plain`.
 
-On a CPU, `inference` does whole blocks and `training` the window attention with its gradients, both in C++ that is
-compiled when the package is installed; for GPUs, `gpu` has Triton kernels. All of them are optional.
+On a CPU, `inference` does both attentions of a block without gradients, `training` the spatial one with gradients, and
+`transform` all that follows them, in C++ that is compiled when the package is installed; for GPUs, `gpu` has Triton
+kernels. All of them are optional.
 """
 
 from ramit_arch.kernels import gpu, plain, training
