@@ -4,7 +4,7 @@ import platform
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 # pip would build BasicSR before it looks at python_requires, and fail there with a KeyError.
 if not (3, 10) <= sys.version_info < (3, 13):
@@ -53,16 +53,12 @@ setup(
     # BasicSR 1.4.2 does not build on Python 3.13 and later.
     python_requires=">=3.10,<3.13",
     packages=[
-        "ramit_arch",
-        "ramit_arch.kernels",
-        "ramit_model",
-        "ramit_model.benchmark",
+        *find_packages(include=["ramit_arch*", "ramit_model*", "datasets_prep*"]),
         "ramit_model.recipes",
-        "datasets_prep",
     ],
     # The option files are installed too, so that the demo runs from anywhere.
     package_dir={"ramit_model.recipes": "options"},
-    package_data={"ramit_model.recipes": ["*.yml"], "ramit_model.benchmark": ["published.yml", "page.html"]},
+    package_data={"ramit_model.recipes": ["*.yml"], "ramit_model.benchmark": ["published.yml", "report/page.html"]},
     ext_modules=kernels(),
     install_requires=[
         "basicsr>=1.4.2",

@@ -12,11 +12,11 @@ from pathlib import Path
 import lmdb
 from tqdm import tqdm
 
-from datasets_prep.errors import SourceError
 from datasets_prep.image_files import ImageError, Treatment, decode
 from datasets_prep.manifest import Header, Record, manifest_path, read_header, read_records
 from datasets_prep.preparation import WORK
-from datasets_prep.processes import available_cores, ordered_map
+from ramit_model.system.errors import InputError
+from ramit_model.system.processes import available_cores, ordered_map
 
 ENTRIES_A_TASK = 64
 
@@ -56,25 +56,25 @@ def check(path: Path, jobs: int | None = None) -> Iterator[Checked]:
         One after another, what was found.
 
     Raises:
-        SourceError: There is nothing to check.
+        InputError: There is nothing to check.
     """
     stores = find_stores(path)
     if not stores:
-        raise SourceError(f"{path}: no LMDB and no prepared folder here; check the path")
+        raise InputError(f"{path}: no LMDB and no prepared folder here; check the path")
     for store in stores:
         problems: list[str] = []
         header = None
         entries = 0
         try:
             if store.name == WORK:
-                raise SourceError(f"{store}: an unfinished preparation; run its command again")
+                raise InputError(f"{store}: an unfinished preparation; run its command again")
             header = read_header(store)
             records = list(read_records(store)) if header else list(_meta_info(store))
             entries = len(records)
             problems += _check_entries(store, records, header, jobs or available_cores())
             if header is not None and header.gt is not None:
                 problems += _check_pairs(store, header, records)
-        except SourceError as error:
+        except InputError as error:
             problems += str(error).splitlines()
         yield Checked(store, header, entries, problems)
 
@@ -100,13 +100,11 @@ def _meta_info(store: Path) -> Iterator[Record]:
     try:
         lines = (store / "meta_info.txt").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        raise SourceError(f"{store}: no meta_info.txt that can be read; prepare the set again") from None
+        raise InputError(f"{store}: no meta_info.txt that can be read; prepare the set again") from None
     for number, line in enumerate(lines, 1):
         match = re.fullmatch(r"([^.]+)\.\S* \((\d+),(\d+),(\d+)\) \d+", line)
         if not match:
-            raise SourceError(
-                f"{store / 'meta_info.txt'}:{number}: not 'name.png (h,w,c) level'; prepare the set again"
-            )
+            raise InputError(f"{store / 'meta_info.txt'}:{number}: not 'name.png (h,w,c) level'; prepare the set again")
         yield Record(match[1], (int(match[2]), int(match[3]), int(match[4])), "")
 
 
@@ -144,12 +142,12 @@ def _reading(store: Path) -> Iterator[lmdb.Transaction]:
             size = environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
             # LMDB maps the file into memory: reading behind its end would kill the process.
             if (store / "data.mdb").stat().st_size < size:
-                raise SourceError(f"{store}: data.mdb is cut short; prepare the set again")
+                raise InputError(f"{store}: data.mdb is cut short; prepare the set again")
             with environment.begin() as transaction:
                 yield transaction
     except lmdb.Error as error:
         reason = str(error).split(": ")[-1]
-        raise SourceError(f"{store}: no LMDB that can be read ({reason}); prepare the set again") from None
+        raise InputError(f"{store}: no LMDB that can be read ({reason}); prepare the set again") from None
 
 
 def _look_at(store: Path, records: list[Record]) -> list[str]:

@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets_prep.errors import SourceError
 from datasets_prep.gathering import Item
 from datasets_prep.work import Job, make
+from ramit_model.system.errors import InputError
 
 SPARE = 1.1
 """Free space to ask for, over the estimate."""
@@ -53,12 +53,12 @@ def require_space(need: float, folder: Path, what: str) -> None:
         what: Begins the message.
 
     Raises:
-        SourceError: They are not.
+        InputError: They are not.
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if SPARE * need > free:
-        raise SourceError(
+        raise InputError(
             f"{existing}: {what} needs about {readable(SPARE * need)}, but only {readable(free)} are free; make room, "
             "or choose another --out"
         )

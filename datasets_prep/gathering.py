@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from datasets_prep.errors import SourceError
 from datasets_prep.families import COMMON_FOLDERS, Collection, Family
 from datasets_prep.sources import Member
+from ramit_model.system.errors import InputError
 
 ANYWHERE = "**"
 HERE = "*"
@@ -30,7 +30,7 @@ class Item:
     """Role (gt, lq, x2, ...) -> file; gt always."""
 
 
-class _NothingFoundError(SourceError):
+class _NothingFoundError(InputError):
     """There is no image of a collection."""
 
 
@@ -49,7 +49,7 @@ def gather(
         Items sorted by key, and whether all published images are there.
 
     Raises:
-        SourceError: A line for everything that is missing, ambiguous, double or without partner.
+        InputError: A line for everything that is missing, ambiguous, double or without partner.
     """
     folders = {label: _by_folder(of_label) for label, of_label in members.items()}
     items: list[Item] = []
@@ -64,7 +64,7 @@ def gather(
             if not (incomplete and several):
                 problems.append(str(error))
             continue
-        except SourceError as error:
+        except InputError as error:
             problems.append(str(error))
             continue
         counts = collection.images
@@ -86,7 +86,7 @@ def gather(
         names = [collection.name for collection in family.collections]
         problems.append(f"{family.name}: no image of {', '.join(names)} in the sources; say --source {names[0]}=PATH")
     if problems:
-        raise SourceError("\n".join(problems))
+        raise InputError("\n".join(problems))
     return sorted(items, key=lambda item: item.key), complete
 
 
@@ -118,14 +118,14 @@ def _collect(
             )
     if missing:
         # Half a pair is a mistake, a collection that is not there may be meant.
-        raise SourceError(missing[0]) if files else _NothingFoundError(missing[0])
+        raise InputError(missing[0]) if files else _NothingFoundError(missing[0])
     for of_role, (other, of_other) in itertools.product(files.values(), files.items()):
         problems += [
             f"{of_role[key].where}: has no {other.upper()} image; add it, or remove this one"
             for key in of_role.keys() - of_other.keys()
         ]
     if problems:
-        raise SourceError("\n".join(sorted(problems)))
+        raise InputError("\n".join(sorted(problems)))
     return [Item(key, {role: of_role[key] for role, of_role in files.items()}) for key in files["gt"]]
 
 
@@ -169,7 +169,7 @@ def _in_one_folder(folders: Folders, pattern: str, what: str) -> list[Member]:
             found.append(members)
     if len(found) > 1:
         names = " and ".join(_folder_of(members[0]) for members in found[:3])
-        raise SourceError(f"{what}: {names} could each be meant; give the right one alone, or as --source LABEL=PATH")
+        raise InputError(f"{what}: {names} could each be meant; give the right one alone, or as --source LABEL=PATH")
     return found[0] if found else []
 
 

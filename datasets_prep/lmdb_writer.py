@@ -12,8 +12,8 @@ import lmdb
 from numpy.typing import NDArray
 
 from datasets_prep.bicubic import downscale
-from datasets_prep.errors import SourceError
 from datasets_prep.image_files import encode_png
+from ramit_model.system.errors import InputError
 
 START_SIZE = 64 * 2**20
 """First size of the map in bytes; it doubles whenever it is full."""
@@ -79,7 +79,7 @@ class LmdbStore:
         """The PNG file of an entry, or None.
 
         Raises:
-            SourceError: The LMDB is damaged.
+            InputError: The LMDB is damaged.
         """
         try:
             with self._environment.begin() as transaction:
@@ -115,12 +115,12 @@ class LmdbStore:
         (self.path / "lock.mdb").unlink(missing_ok=True)
 
 
-def _as_known_error(error: lmdb.Error, path: Path) -> OSError | SourceError:
+def _as_known_error(error: lmdb.Error, path: Path) -> OSError | InputError:
     """What the system said, where LMDB tells: its messages end with that text."""
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES):
         if os.strerror(number) in str(error):
             return OSError(number, os.strerror(number), str(path))
-    return SourceError(f"{path}: no LMDB that can be used ({str(error).split(': ')[-1]}); remove it and start again")
+    return InputError(f"{path}: no LMDB that can be used ({str(error).split(': ')[-1]}); remove it and start again")
 
 
 def _try_to_write(contents: Iterable[bytes], folder: Path) -> None:
@@ -144,13 +144,13 @@ class LmdbWriter:
         compress_level: Of the PNGs, 0 (fast, large) to 9 (slow, small).
 
     Raises:
-        SourceError: The name does not end in `.lmdb`.
+        InputError: The name does not end in `.lmdb`.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, compress_level: int = 1) -> None:
         self.path = Path(path)
         if self.path.suffix != ".lmdb":
-            raise SourceError(f"{path}: an LMDB folder must end in .lmdb; rename the output")
+            raise InputError(f"{path}: an LMDB folder must end in .lmdb; rename the output")
         self.compress_level = compress_level
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         self._sizes: dict[str, tuple[int, int, int]] = {}
@@ -168,12 +168,12 @@ class LmdbWriter:
             image: (H, W), (H, W, 1) or (H, W, 3) in BGR, uint8 or uint16.
 
         Raises:
-            SourceError: The key is there already or cannot be a key.
+            InputError: The key is there already or cannot be a key.
         """
         if key in self._sizes:
-            raise SourceError(f"{self.path}: two images are called {key}; rename one")
+            raise InputError(f"{self.path}: two images are called {key}; rename one")
         if not key.isascii() or "." in key or not key:
-            raise SourceError(f"{self.path}: {key!r} cannot be a key; use ASCII names without dots")
+            raise InputError(f"{self.path}: {key!r} cannot be a key; use ASCII names without dots")
         height, width, channels = (*image.shape, 1)[:3]
         self._sizes[key] = (height, width, channels)
         self._pending.append((key, encode_png(image, self.compress_level)))

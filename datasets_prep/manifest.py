@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets_prep.errors import SourceError
+from ramit_model.system.errors import InputError
 
 FORMAT = 1
 
@@ -70,30 +70,30 @@ def read_header(store: Path) -> Header | None:
     """The first line, or None where there is no manifest.
 
     Raises:
-        SourceError: The manifest is broken, or of a later version.
+        InputError: The manifest is broken, or of a later version.
     """
     path = manifest_path(store)
     try:
         with path.open(encoding="utf-8") as file:
             content = json.loads(file.readline())
         if content.get("format") != FORMAT:
-            raise SourceError(
+            raise InputError(
                 f"{path}: of format {content.get('format')}, this version reads {FORMAT}; prepare it again"
             )
         return Header(**content)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, SourceError):
+        if isinstance(error, InputError):
             raise
-        raise SourceError(f"{path}: broken; prepare the set again with --force") from None
+        raise InputError(f"{path}: broken; prepare the set again with --force") from None
 
 
 def read_records(store: Path) -> Iterator[Record]:
     """The entries, one after another.
 
     Raises:
-        SourceError: The manifest is broken.
+        InputError: The manifest is broken.
     """
     path = manifest_path(store)
     # As bytes: a broken character is an error of its line.
@@ -104,5 +104,5 @@ def read_records(store: Path) -> Iterator[Record]:
                 key, (height, width, channels), sha256 = json.loads(line)
                 record = Record(str(key), (int(height), int(width), int(channels)), str(sha256))
             except (ValueError, TypeError):
-                raise SourceError(f"{path}:{number}: broken; prepare the set again with --force") from None
+                raise InputError(f"{path}:{number}: broken; prepare the set again with --force") from None
             yield record

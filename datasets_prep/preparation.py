@@ -15,17 +15,17 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from datasets_prep.errors import SourceError
 from datasets_prep.estimate import readable, require_space, space_needed
 from datasets_prep.families import Family
 from datasets_prep.gathering import Item, gather
 from datasets_prep.image_files import ImageError, Treatment, decode, size_in_header
 from datasets_prep.journal import Journal
 from datasets_prep.manifest import Header, Record, read_header, write_manifest
-from datasets_prep.processes import available_cores, ordered_map
 from datasets_prep.sources import Member, list_source, needs_unpacking, read, unpack
 from datasets_prep.stores import BYTES_A_COMMIT, LmdbStore, Store, open_store
 from datasets_prep.work import Job, Made, Output, make, role_scale, size_problem
+from ramit_model.system.errors import InputError
+from ramit_model.system.processes import available_cores, ordered_map
 
 WORK = ".preparing"
 """Folder, beside what is prepared, of what is not whole yet."""
@@ -73,13 +73,13 @@ def prepare(family: Family, sources: Sequence[tuple[str, Path]], out: Path, sett
         settings: See there.
 
     Raises:
-        SourceError: A line for each thing that is wrong with the sources, or the one reason why nothing can be done.
+        InputError: A line for each thing that is wrong with the sources, or the one reason why nothing can be done.
         OSError: The target cannot be written.
     """
     base = out if family.name == "folder" else out / family.name
     for path in (base, *base.parents):
         if path.exists() and not path.is_dir():
-            raise SourceError(f"{path}: is a file; choose another --out")
+            raise InputError(f"{path}: is a file; choose another --out")
     with _unpacked(sources, base) as members:
         _Preparation(family, members, out, base / WORK, settings).run()
 
@@ -99,10 +99,10 @@ def _unpacked(sources: Sequence[tuple[str, Path]], base: Path) -> Iterator[dict[
                     print(f"decompress {source.name}", flush=True)
                     unpacked = unpack(source, folder)
                 members.setdefault(label, []).extend(list_source(source, unpacked))
-            except SourceError as error:
+            except InputError as error:
                 problems.append(str(error))
         if problems:
-            raise SourceError("\n".join(problems))
+            raise InputError("\n".join(problems))
         yield members
     finally:
         # The next call will need them where this one has begun to work and was interrupted.
@@ -133,7 +133,7 @@ class _Preparation:
             try:
                 family.grid.check_multiple(multiple)
             except ValueError as error:
-                raise SourceError(f"--crop-size, --step: {error}") from None
+                raise InputError(f"--crop-size, --step: {error}") from None
 
     def run(self) -> None:
         wanted = tuple(output for output in self.job.outputs if self._is_wanted(output))
@@ -156,7 +156,7 @@ class _Preparation:
             with FileLock(self.work / LOCK, timeout=0):
                 self._work(go_on=done > 0)
         except Timeout:
-            raise SourceError(f"{self.work}: another process is preparing this set; wait for it") from None
+            raise InputError(f"{self.work}: another process is preparing this set; wait for it") from None
         shutil.rmtree(self.work)
 
     # --- before anything is written ---
@@ -165,7 +165,7 @@ class _Preparation:
         """The output is not there yet, or is to be replaced.
 
         Raises:
-            SourceError: What is there is something else.
+            InputError: What is there is something else.
         """
         path = self.out / output.path
         if not path.exists() or self.settings.force:
@@ -173,12 +173,12 @@ class _Preparation:
         found, ours = read_header(path), self._header(output)
         choice = "choose another --out, or say --force to replace it"
         if found is None:
-            raise SourceError(f"{path}: is there already, and not from this command; {choice}")
+            raise InputError(f"{path}: is there already, and not from this command; {choice}")
         changed = [key for key, value in ours.made_with.items() if found.made_with.get(key) != value]
         if changed:
-            raise SourceError(f"{path}: is there already, with another {', '.join(changed)}; {choice}")
+            raise InputError(f"{path}: is there already, with another {', '.join(changed)}; {choice}")
         if found.made_from != ours.made_from:
-            raise SourceError(
+            raise InputError(
                 f"{path}: is there already, from other images ({found.images} then, {ours.images} now); {choice}"
             )
         return False
@@ -225,7 +225,7 @@ class _Preparation:
         """Height and width of the ground truth of every item, from the headers of all files.
 
         Raises:
-            SourceError: A line for each file that is no image or has the wrong size.
+            InputError: A line for each file that is no image or has the wrong size.
         """
         gt_sizes: list[tuple[int, int]] = []
         problems: list[str] = []
@@ -236,13 +236,13 @@ class _Preparation:
                     sizes[role] = self._size(member)
                 except ImageError as error:
                     problems.append(f"{member.where}: {error}")
-                except SourceError as error:
+                except InputError as error:
                     problems.append(str(error))
             problem = size_problem(item, sizes, self.job) if len(sizes) == len(item.files) else None
             problems += [problem] if problem else []
             gt_sizes.append(sizes.get("gt", (0, 0)))
         if problems:
-            raise SourceError("\n".join(problems))
+            raise InputError("\n".join(problems))
         return gt_sizes
 
     def _size(self, member: Member) -> tuple[int, int]:
@@ -321,7 +321,7 @@ class _Preparation:
             problems.append(
                 f"{self.family.name}: {len(journal)} of {len(self.items)} images are kept for the next call"
             )
-            raise SourceError("\n".join(problems))
+            raise InputError("\n".join(problems))
 
     def _finish(self, output: Output, journal: Journal, store: Store, notes: dict[str, list[str]]) -> None:
         """Read everything back, then describe it."""
@@ -338,7 +338,7 @@ class _Preparation:
             content = store.get(record.key)
             if content is None or hashlib.sha256(content).hexdigest() != record.sha256:
                 (self.work / PLAN).unlink()
-                raise SourceError(
+                raise InputError(
                     f"{store.path}: entry {record.key} is not what was written; check the disk, run the same command"
                 )
             size += len(content)
@@ -347,7 +347,7 @@ class _Preparation:
                 size = 0
         if count != len(store):
             (self.work / PLAN).unlink()
-            raise SourceError(f"{store.path}: {len(store)} entries where {count} were written; run the same command")
+            raise InputError(f"{store.path}: {len(store)} entries where {count} were written; run the same command")
         if isinstance(store, LmdbStore):
             store.write_meta_info((record.key, record.size, self.job.compress_level) for record in records())
         write_manifest(store.path, self._header(output, count, notes), records())

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from datasets_prep.errors import SourceError
+from ramit_model.system.errors import InputError
 
 MAX_BYTES = 2**30
 """An image file larger than this is refused."""
@@ -117,7 +117,7 @@ def list_source(source: Path, unpacked: Path | None = None) -> list[Member]:
         unpacked: What `unpack` made of the source if `needs_unpacking`.
 
     Raises:
-        SourceError: One line for each problem: the source cannot be read or holds no image, an archive is damaged,
+        InputError: One line for each problem: the source cannot be read or holds no image, an archive is damaged,
             encrypted or has members that point outside, a link is broken, a name is there twice, a file is too large.
         ValueError: The source needs unpacking, and `unpacked` is missing.
     """
@@ -135,7 +135,7 @@ def list_source(source: Path, unpacked: Path | None = None) -> list[Member]:
     if not found.members and not problems:
         problems = [_no_image(source, kind, found.archives)]
     if problems:
-        raise SourceError("\n".join(problems))
+        raise InputError("\n".join(problems))
     return sorted(found.members, key=lambda member: member.name)
 
 
@@ -143,7 +143,7 @@ def needs_unpacking(source: Path) -> bool:
     """Whether the source is a compressed tar, which has no random access and is listed after `unpack` only.
 
     Raises:
-        SourceError: The source is no folder and no archive that can be read.
+        InputError: The source is no folder and no archive that can be read.
     """
     return _kind_of(source) == "compressed tar"
 
@@ -159,11 +159,11 @@ def unpack(source: Path, folder: Path) -> Path:
         The plain tar. Its name depends on the source's place, size and time of change; one that is there is kept.
 
     Raises:
-        SourceError: The source is no compressed tar, or is damaged.
+        InputError: The source is no compressed tar, or is damaged.
         OSError: The tar cannot be written, for want of space say; `filename` names it, and nothing is left of it.
     """
     if not needs_unpacking(source):
-        raise SourceError(f"{_shown(source)}: no compressed tar; nothing is to be unpacked")
+        raise InputError(f"{_shown(source)}: no compressed tar; nothing is to be unpacked")
     identity = f"{source.resolve()} {_stamp(source.stat())}"
     digest = hashlib.sha256(os.fsencode(identity)).hexdigest()[:16]
     target = folder / f"{_title(source)[:40]}-{digest}.tar"
@@ -193,13 +193,13 @@ def read(member: Member, first: int | None = None) -> bytes:
         first: Bytes to read from the start, for a look at the header; None reads, and checks, the whole file.
 
     Raises:
-        SourceError: The file has changed or gone since it was listed, is damaged or cannot be read.
+        InputError: The file has changed or gone since it was listed, is damaged or cannot be read.
     """
     file = member.file / member.name if member.kind == "folder" else member.file
     count = member.size if first is None else min(first, member.size)
     with _reading(member.where):
         if not file.exists() or _stamp(file.stat()) != member.stamp:
-            raise SourceError(f"{member.where}: has changed or gone since it was listed; start again")
+            raise InputError(f"{member.where}: has changed or gone since it was listed; start again")
         if member.kind == "zip":
             archive = _open_zip(file, member.stamp, os.getpid())
             with archive.open(archive.infolist()[member.position]) as opened_member:
@@ -222,18 +222,18 @@ def _open_zip(file: Path, stamp: Stamp, process: int) -> zipfile.ZipFile:
 
 @contextmanager
 def _reading(what: str) -> Iterator[None]:
-    """Turn what goes wrong while `what` is read into a SourceError of one line."""
+    """Turn what goes wrong while `what` is read into a InputError of one line."""
     try:
         yield
-    except SourceError:
+    except InputError:
         raise
     except FileNotFoundError as error:
-        raise SourceError(f"{what}: no such file or folder; check the path") from error
+        raise InputError(f"{what}: no such file or folder; check the path") from error
     except _FAILURES as error:
         if isinstance(error, OSError) and error.strerror:
-            raise SourceError(f"{what}: cannot be read ({error.strerror}); check its permissions and disk") from error
+            raise InputError(f"{what}: cannot be read ({error.strerror}); check its permissions and disk") from error
         reason = _shown(error) or type(error).__name__
-        raise SourceError(f"{what}: damaged or cut short ({reason}); fetch it again") from error
+        raise InputError(f"{what}: damaged or cut short ({reason}); fetch it again") from error
 
 
 def _kind_of(source: Path) -> Kind:
@@ -244,13 +244,13 @@ def _kind_of(source: Path) -> Kind:
             return "folder"
         # Opening a pipe would wait for ever.
         if not stat.S_ISREG(mode):
-            raise SourceError(f"{shown}: neither a file nor a folder; give a folder, zip or tar")
+            raise InputError(f"{shown}: neither a file nor a folder; give a folder, zip or tar")
         with source.open("rb") as opened:
             head = opened.read(tarfile.BLOCKSIZE)
         if not head:
-            raise SourceError(f"{shown}: is empty; fetch it again")
+            raise InputError(f"{shown}: is empty; fetch it again")
         if head.startswith(_RAR_OR_7Z):
-            raise SourceError(f"{shown}: cannot be read in place; unpack it and give the folder")
+            raise InputError(f"{shown}: cannot be read in place; unpack it and give the folder")
         # Before zip, since a tar that ends with a zip looks like one.
         if _is_tar_header(head):
             return "tar"
@@ -259,10 +259,10 @@ def _kind_of(source: Path) -> Kind:
         if zipfile.is_zipfile(source):
             return "zip"
     if head.startswith(b"PK"):
-        raise SourceError(f"{shown}: damaged or cut short (no directory of a zip); fetch it again")
+        raise InputError(f"{shown}: damaged or cut short (no directory of a zip); fetch it again")
     if source.suffix.lower() in SUFFIXES:
-        raise SourceError(f"{shown}: is a single file; give the folder that holds the images")
-    raise SourceError(f"{shown}: neither a zip nor a tar, or damaged; fetch it again, or unpack it and give the folder")
+        raise InputError(f"{shown}: is a single file; give the folder that holds the images")
+    raise InputError(f"{shown}: neither a zip nor a tar, or damaged; fetch it again, or unpack it and give the folder")
 
 
 def _is_tar_header(block: bytes) -> bool:
@@ -325,7 +325,7 @@ def _list_archive(source: Path, kind: Kind, file: Path) -> _Found:
     entries = _zip_entries(file) if kind == "zip" else _tar_entries(file)
     outside = [entry.name for entry in entries if _points_outside(entry.name)]
     if outside:
-        raise SourceError(_summary(source, outside, "points outside the archive; do not use this archive"))
+        raise InputError(_summary(source, outside, "points outside the archive; do not use this archive"))
     found = _Found()
     flawed: dict[str, list[str]] = {}
     for entry in entries:

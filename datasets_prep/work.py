@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_prep.bicubic import crop_to_multiple, downscale
-from datasets_prep.errors import SourceError
 from datasets_prep.gathering import Item
 from datasets_prep.image_files import ImageError, Treatment, decode, encode_png
 from datasets_prep.manifest import Record
 from datasets_prep.sources import read
 from datasets_prep.sub_images import Grid, sub_image_key
+from ramit_model.system.errors import InputError
 
 Image = NDArray[np.uint8]
 
@@ -89,7 +89,7 @@ def make(item: Item, job: Job) -> Made:
             notes += [change for change in changes if change not in notes]
         except ImageError as error:
             problems.append(f"{member.where}: {error}")
-        except SourceError as error:
+        except InputError as error:
             problems += str(error).splitlines()
     if not problems:
         problems = _check(item, images, job)

@@ -11,4 +11,6 @@ def register() -> None:
     """
     import ramit_arch  # noqa: F401
 
-    from ramit_model import clean_image_dataset, image_datasets, restoration_model  # noqa: F401
+    import ramit_model.data.clean
+    import ramit_model.data.paired
+    import ramit_model.training.restoration_model  # noqa: F401

@@ -10,11 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import ramit_model
-from datasets_prep.errors import SourceError
-from ramit_model.benchmark_command import add_benchmark
-from ramit_model.command import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
-from ramit_model.errors import InputError
-from ramit_model.prepare_command import add_prepare
+from ramit_model.commands.benchmark import add_benchmark
+from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
+from ramit_model.commands.prepare import add_prepare
+from ramit_model.system.errors import InputError
 
 if multiprocessing.parent_process() is not None and sys.argv[1:2] != ["prepare"]:
     # A spawned DataLoader worker imports this module before it unpickles its data set: BasicSR must be mended by then.
@@ -112,8 +111,8 @@ def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
-    from ramit_model import launch
-    from ramit_model.options import load_options
+    from ramit_model.commands import train_test as launch
+    from ramit_model.config.options import load_options
 
     options = load_options(args.opt, is_train=args.verb == "train", forced=args.force_yml)
     passed_on = ["-opt", args.opt]
@@ -146,7 +145,7 @@ def _how_to_go_on(args: argparse.Namespace, options: dict[str, object]) -> str:
 
 
 def _demo(args: argparse.Namespace, _: list[str]) -> int:
-    from ramit_model.demo import run_demo
+    from ramit_model.commands.demo import run_demo
 
     return run_demo(args.out)
 
@@ -175,8 +174,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = args.run(args, rest)
     except InputError as error:
         return _report(args.verb, error.line)
-    except SourceError as error:
-        return _report(args.verb, str(error))
     except ImportError as error:
         if error.name != "basicsr":
             raise

@@ -35,19 +35,20 @@ from tabulate import tabulate
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ramit_model.benchmark.cost import Runner, measured_cost, probe, take_turns
-from ramit_model.benchmark.counting import count
-from ramit_model.benchmark.isolation import KilledError, be_quiet, isolated, prepare_process
-from ramit_model.benchmark.machine import machine, versions
-from ramit_model.benchmark.memory import is_out_of_memory
+from ramit_model.benchmark.measure.cost import Runner, measured_cost, probe, take_turns
+from ramit_model.benchmark.measure.counting import count
+from ramit_model.benchmark.measure.isolation import KilledError, be_quiet, isolated, prepare_process
+from ramit_model.benchmark.measure.machine import machine, versions
+from ramit_model.benchmark.report.tables import MISSING
 from ramit_model.benchmark.results import OUT_OF_MEMORY, Case, NetworkCost
 from ramit_model.benchmark.statistics import median
-from ramit_model.benchmark.tables import MISSING
-from ramit_model.checkpoint import check_fit, read_weights, write_atomically
-from ramit_model.command import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, at_least
-from ramit_model.errors import InputError, one_line
-from ramit_model.evaluation import measure
-from ramit_model.padding import run_padded
+from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, at_least
+from ramit_model.inference.evaluation import measure
+from ramit_model.inference.padding import run_padded
+from ramit_model.inference.weights import check_fit, read_weights
+from ramit_model.system.errors import InputError, one_line
+from ramit_model.system.files import write_atomically
+from ramit_model.system.memory import is_out_of_memory
 
 if "LiteralRAMiT" not in ARCH_REGISTRY:
     ARCH_REGISTRY.register(LiteralRAMiT)
@@ -320,7 +321,7 @@ def published_quality(assets: str, device: str) -> Iterator[dict[str, Any]]:
         `largest_difference` of a pixel (0..1) from the reference, both in float32.
     """
     prepare_process()
-    from ramit_model.restoration_model import RestorationModel
+    from ramit_model.training.restoration_model import RestorationModel
 
     scale, options = int(NETWORKS["RAMiT-1"]["scale"]), NETWORKS["RAMiT-1"]
     weights, images = Path(assets, "weights", "RAMiT-1_X2.pth"), Path(assets, "images", "Set5")

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from helpers import REPOSITORY
 
-from ramit_model import options
 from ramit_model.benchmark.plan import load_plan
-from ramit_model.options import load_options
+from ramit_model.config import options
+from ramit_model.config.options import load_options
 
 FOLDER = REPOSITORY / "options"
 

@@ -11,10 +11,8 @@ from pydantic import Field
 import ramit_model
 from ramit_model.benchmark import published
 from ramit_model.benchmark.results import Case
-from ramit_model.errors import InputError
-from ramit_model.forms import Block, Natural, Sigma, Typed, check_form, suggest
-from ramit_model.option_file import Options
-from ramit_model.options import (
+from ramit_model.config.option_file import Options
+from ramit_model.config.options import (
     check_compiler,
     check_dataset,
     check_device,
@@ -24,6 +22,8 @@ from ramit_model.options import (
     read_options,
     test_at_each_sigma,
 )
+from ramit_model.config.validation import Block, Natural, Sigma, Typed, check_form, suggest
+from ramit_model.system.errors import InputError
 
 BICUBIC, INPUT = "bicubic", "input"
 """What stands for no network: the LQ image enlarged as MATLAB does it, or as it is."""

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ramit_model.benchmark.results import Published, PublishedSet
-from ramit_model.option_file import read_yaml
+from ramit_model.config.option_file import read_yaml
 
 FILE = Path(__file__).with_name("published.yml")
 

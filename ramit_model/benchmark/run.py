@@ -14,14 +14,15 @@ from basicsr.archs import build_network
 from torch import nn
 
 from ramit_model.benchmark import published
-from ramit_model.benchmark.cost import channels_of, measure_costs
-from ramit_model.benchmark.counting import count
-from ramit_model.benchmark.fingerprints import environment, weights_of
-from ramit_model.benchmark.isolation import be_quiet
-from ramit_model.benchmark.measurements import Measurements
+from ramit_model.benchmark.measure.cost import channels_of, measure_costs
+from ramit_model.benchmark.measure.counting import count
+from ramit_model.benchmark.measure.fingerprints import environment, weights_of
+from ramit_model.benchmark.measure.isolation import be_quiet
+from ramit_model.benchmark.measure.measurements import Measurements
+from ramit_model.benchmark.measure.quality import Quality, TestImage, TestSet, read_gt, read_sets, reference
 from ramit_model.benchmark.plan import Network, Plan, StripPlan
-from ramit_model.benchmark.quality import Quality, TestImage, TestSet, read_gt, read_sets, reference
-from ramit_model.benchmark.report import write_report
+from ramit_model.benchmark.report.report import write_report
+from ramit_model.benchmark.report.strips import choose_crop, crop_psnr, draw_strip
 from ramit_model.benchmark.results import (
     Counts,
     NetworkInfo,
@@ -32,11 +33,10 @@ from ramit_model.benchmark.results import (
     psnr_metric,
 )
 from ramit_model.benchmark.statistics import compare, mean_interval
-from ramit_model.benchmark.strips import choose_crop, crop_psnr, draw_strip
-from ramit_model.checkpoint import check_fit, read_weights
-from ramit_model.errors import InputError, one_line
-from ramit_model.evaluation import Picture
-from ramit_model.padding import size_unit
+from ramit_model.inference.evaluation import Picture
+from ramit_model.inference.padding import size_unit
+from ramit_model.inference.weights import check_fit, read_weights
+from ramit_model.system.errors import InputError, one_line
 
 MEASUREMENTS = "measurements.jsonl"
 BLUR = 2

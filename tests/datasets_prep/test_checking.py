@@ -13,12 +13,12 @@ from helpers import photograph
 
 from datasets_prep import checking
 from datasets_prep.checking import Checked, check, find_stores
-from datasets_prep.errors import SourceError
 from datasets_prep.image_files import encode_png
 from datasets_prep.lmdb_writer import LmdbStore, LmdbWriter
 from datasets_prep.manifest import Header, Record, manifest_path, read_header, read_records, write_manifest
 from datasets_prep.stores import open_store
 from ramit_model.cli import main
+from ramit_model.system.errors import InputError
 
 KEYS = ("a", "b", "c d")
 
@@ -416,7 +416,7 @@ def test_nothing_to_check_is_one_line(tmp_path: Path, kind: str, capsys: pytest.
         path.mkdir()
     if kind == "plain images":
         (path / "a.png").write_bytes(encode_png(photograph(4, 4), 1))
-    with pytest.raises(SourceError, match=r"no LMDB and no prepared folder here; check the path"):
+    with pytest.raises(InputError, match=r"no LMDB and no prepared folder here; check the path"):
         list(check(path))
     assert main(["prepare", "check", str(path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

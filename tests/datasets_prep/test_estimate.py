@@ -8,12 +8,12 @@ import cv2
 import pytest
 from helpers import photograph
 
-from datasets_prep.errors import SourceError
 from datasets_prep.estimate import PAGE, RAW, readable, require_space, space_needed
 from datasets_prep.gathering import Item
 from datasets_prep.sources import list_source
 from datasets_prep.sub_images import Grid
 from datasets_prep.work import Job, Output, make
+from ramit_model.system.errors import InputError
 
 HR, X2, X4 = Output("gt", "HR.lmdb"), Output("x2", "X2.lmdb", 2), Output("x4", "X4.lmdb", 4)
 
@@ -63,7 +63,7 @@ def test_too_little_space_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     asked = []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or Usage(2_000_000))
     require_space(1_800_000, tmp_path / "not/yet/there", "preparing x")
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(InputError) as caught:
         require_space(1_900_000, tmp_path / "not/yet/there", "preparing x")
     assert str(caught.value) == (
         f"{tmp_path}: preparing x needs about 2.1 MB, but only 2.0 MB are free; make room, or choose another --out"
@@ -73,7 +73,7 @@ def test_too_little_space_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_space_is_asked_for_where_a_relative_folder_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match="needs about") as caught:
+    with pytest.raises(InputError, match="needs about") as caught:
         require_space(1e18, Path("a/b"), "x")
     assert str(caught.value).startswith(f"{tmp_path}: ")
     require_space(1, Path("a/b"), "x")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets_prep.errors import SourceError
 from datasets_prep.families import FAMILIES, Collection, Family, own_folder
 from datasets_prep.gathering import MAX_KEY, Item, gather, image_key
 from datasets_prep.sources import Member
+from ramit_model.system.errors import InputError
 
 CLEAN = Family("Clean", "train", (Collection("Clean", (3,), gt=("Clean/HR",)),), {"gt": "Clean/GT.lmdb"})
 PAIRS = Family(
@@ -46,7 +46,7 @@ def names(items: list[Item], role: str = "gt") -> list[str]:
 def lines(
     family: Family, found: dict[str, list[Member]], roles: Iterable[str] = ("gt",), *, incomplete: bool = False
 ) -> list[str]:
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(InputError) as caught:
         gather(family, found, tuple(roles), incomplete=incomplete)
     return str(caught.value).splitlines()
 

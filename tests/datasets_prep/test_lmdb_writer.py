@@ -9,8 +9,8 @@ import pytest
 from helpers import photograph
 
 from datasets_prep import lmdb_writer
-from datasets_prep.errors import SourceError
 from datasets_prep.lmdb_writer import LmdbWriter
+from ramit_model.system.errors import InputError
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -62,13 +62,13 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["a.b", "ä", ""])
 def test_keys_that_basicsr_would_mangle(tmp_path: Path, key: str) -> None:
-    with pytest.raises(SourceError, match="cannot be a key"), LmdbWriter(tmp_path / "x.lmdb") as writer:
+    with pytest.raises(InputError, match="cannot be a key"), LmdbWriter(tmp_path / "x.lmdb") as writer:
         writer.put(key, photograph(4, 4))
 
 
 def test_duplicate_keys_and_wrong_names(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="two images are called a"), LmdbWriter(tmp_path / "x.lmdb") as writer:
+    with pytest.raises(InputError, match="two images are called a"), LmdbWriter(tmp_path / "x.lmdb") as writer:
         writer.put("a", photograph(4, 4))
         writer.put("a", photograph(4, 4))
-    with pytest.raises(SourceError, match=r"\.lmdb"):
+    with pytest.raises(InputError, match=r"\.lmdb"):
         LmdbWriter(tmp_path / "x")

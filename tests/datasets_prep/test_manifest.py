@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets_prep.errors import SourceError
 from datasets_prep.manifest import Header, Record, manifest_path, read_header, read_records, write_manifest
+from ramit_model.system.errors import InputError
 
 HEADER = Header(
     family="Set5",
@@ -56,14 +56,14 @@ def test_none_is_no_error(store: Path) -> None:
 )
 def test_a_broken_first_line(store: Path, content: bytes) -> None:
     manifest_path(store).write_bytes(content)
-    with pytest.raises(SourceError, match=r"manifest.jsonl: (broken|of format None).* again") as caught:
+    with pytest.raises(InputError, match=r"manifest.jsonl: (broken|of format None).* again") as caught:
         read_header(store)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_later_format(store: Path) -> None:
     write_manifest(store, replace(HEADER, format=2), RECORDS)
-    with pytest.raises(SourceError, match="of format 2, this version reads 1; prepare it again"):
+    with pytest.raises(InputError, match="of format 2, this version reads 1; prepare it again"):
         read_header(store)
 
 
@@ -85,7 +85,7 @@ def test_a_broken_line_is_named_by_its_number(store: Path, line: bytes) -> None:
     write_manifest(store, HEADER, RECORDS)
     with manifest_path(store).open("ab") as file:
         file.write(line + b"\n")
-    with pytest.raises(SourceError, match=r"manifest.jsonl:4: broken; prepare the set again") as caught:
+    with pytest.raises(InputError, match=r"manifest.jsonl:4: broken; prepare the set again") as caught:
         list(read_records(store))
     assert len(str(caught.value).splitlines()) == 1
 

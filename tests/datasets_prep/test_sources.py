@@ -26,8 +26,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets_prep import sources
-from datasets_prep.errors import SourceError
 from datasets_prep.sources import Member, list_source, needs_unpacking, read, unpack
+from ramit_model.system.errors import InputError
 
 FILES = {
     "DIV2K/HR/0001.png": b"first",
@@ -88,12 +88,12 @@ def listed(source: Path) -> list[Member]:
 
 def problems(source: Path) -> list[str]:
     """The lines of the message, which any stream must take."""
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(InputError) as caught:
         listed(source)
     return checked(caught.value)
 
 
-def checked(error: SourceError) -> list[str]:
+def checked(error: InputError) -> list[str]:
     lines = str(error).split("\n")
     for line in lines:
         assert line.isprintable()
@@ -313,7 +313,7 @@ def test_files_that_are_no_archive(tmp_path: Path) -> None:
     assert "neither a zip nor a tar" in problem(tmp_path / "page.zip")
     (tmp_path / "1.png.gz").write_bytes(gzip.compress(b"no tar" * 1000))
     assert "neither a zip nor a tar" in problem(tmp_path / "1.png.gz")
-    with pytest.raises(SourceError):
+    with pytest.raises(InputError):
         needs_unpacking(tmp_path / "1.png.gz")
 
 
@@ -428,7 +428,7 @@ def test_a_zip_bomb(tmp_path: Path) -> None:
     for size in (100, 10**6 + 1):
         patch_directory(source, 24, struct.pack("<I", size))
         [member] = list_source(source)
-        with pytest.raises(SourceError, match="damaged") as caught:
+        with pytest.raises(InputError, match="damaged") as caught:
             read(member)
         checked(caught.value)
 
@@ -437,7 +437,7 @@ def test_a_way_of_packing_that_zipfile_does_not_know(tmp_path: Path) -> None:
     source = make_zip(tmp_path / "a.zip", {"1.png": b"1"})
     patch_directory(source, 8, b"\x20\x00")
     [member] = list_source(source)
-    with pytest.raises(SourceError, match="flag bit 5") as caught:
+    with pytest.raises(InputError, match="flag bit 5") as caught:
         read(member)
     checked(caught.value)
 
@@ -503,7 +503,7 @@ def test_whatever_the_names_only_safe_ones_are_listed(names: list[str], packed: 
         source = make_zip(Path(folder, "a.zip"), files) if packed else make_tar(Path(folder, "a.tar"), files)
         try:
             members = list_source(source)
-        except SourceError as error:
+        except InputError as error:
             checked(error)
             return
         assert not any(".." in re.split(r"[/\\]", name) or name.startswith(("/", "\\")) for name in names)
@@ -570,7 +570,7 @@ def test_damaged_members_of_zips(tmp_path: Path) -> None:
         content[2000:2010] = bytes(10)
         source.write_bytes(content)
         damaged, whole = list_source(source)
-        with pytest.raises(SourceError, match=r"\.zip: 1\.png: damaged") as caught:
+        with pytest.raises(InputError, match=r"\.zip: 1\.png: damaged") as caught:
             read(damaged)
         assert len(checked(caught.value)) == 1
         assert read(whole) == b"2"
@@ -591,7 +591,7 @@ def test_damage_never_raises_anything_else(name: str, seed: int) -> None:
         try:
             for member in listed(source):
                 read(member)
-        except SourceError as error:
+        except InputError as error:
             checked(error)
 
 
@@ -608,7 +608,7 @@ def test_sources_that_change_after_listing(name: str, tmp_path: Path) -> None:
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     for change in (lambda: None, lambda: file.write_bytes(b"new content"), file.unlink):
         change()
-        with pytest.raises(SourceError, match=r"top\.webp: has changed or gone since it was listed") as caught:
+        with pytest.raises(InputError, match=r"top\.webp: has changed or gone since it was listed") as caught:
             read(member)
         checked(caught.value)
 
@@ -619,7 +619,7 @@ def test_a_file_whose_size_changes_only(tmp_path: Path) -> None:
     before = (source / "1.png").stat()
     (source / "1.png").write_bytes(b"1")
     os.utime(source / "1.png", ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(SourceError, match="has changed"):
+    with pytest.raises(InputError, match="has changed"):
         read(member)
 
 
@@ -630,7 +630,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(SourceError, match=r"in/1\.png: cannot be read \(Permission denied\)"):
+    with pytest.raises(InputError, match=r"in/1\.png: cannot be read \(Permission denied\)"):
         read(member)
 
 
@@ -731,7 +731,7 @@ def test_unpacking_several_streams_in_one_file(compress: Callable[[bytes], bytes
 def test_only_compressed_tars_are_unpacked(tmp_path: Path) -> None:
     for source in (make_tar(tmp_path / "a.tar"), make_zip(tmp_path / "a.zip"), make_folder(tmp_path / "in")):
         assert not needs_unpacking(source)
-        with pytest.raises(SourceError, match="no compressed tar"):
+        with pytest.raises(InputError, match="no compressed tar"):
             unpack(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -758,7 +758,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
     source = make_tar(tmp_path / "set.tgz", {"1.png": random.Random(0).randbytes(3 * 10**6)}, "gz")
     source.write_bytes(source.read_bytes()[:-8] + bytes(8))
-    with pytest.raises(SourceError, match=r"set\.tgz: damaged or cut short \(CRC"):
+    with pytest.raises(InputError, match=r"set\.tgz: damaged or cut short \(CRC"):
         unpack(source, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 

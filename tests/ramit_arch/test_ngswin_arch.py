@@ -14,7 +14,7 @@ from helpers import fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramit_model.checkpoint import check_fit, read_weights
+from ramit_model.inference.weights import check_fit, read_weights
 
 TINY = {"scale": 2, "dim": 16, "depths": [2, 1, 2], "num_heads": [3, 2, 1], "decoder_depth": 2, "decoder_heads": 3}
 """3 heads leave a channel of 16 over, as 6 heads leave four of 64."""

@@ -12,7 +12,8 @@ import torch
 from basicsr.archs import build_network
 from helpers import TINY, metrics
 
-from ramit_model.benchmark import cost, fingerprints, quality, run
+from ramit_model.benchmark import run
+from ramit_model.benchmark.measure import cost, fingerprints, quality
 
 NETWORKS = {
     "tiny": TINY,

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from datasets_prep.errors import SourceError
+from ramit_model.system.errors import InputError
 
 
 def square(number: int) -> int:
@@ -16,7 +16,7 @@ def square(number: int) -> int:
 def fail_at_three(number: int) -> int:
     """A task with bad input."""
     if number == 3:
-        raise SourceError("a: is broken; mend it\nb: too")
+        raise InputError("a: is broken; mend it\nb: too")
     return number
 
 

@@ -11,7 +11,7 @@ from benchmark_options import NETWORKS, benchmark_options, save_weights
 from helpers import TINY, changed
 
 from ramit_model.benchmark.plan import Plan, StripPlan, load_plan
-from ramit_model.errors import InputError
+from ramit_model.system.errors import InputError
 
 Write = Callable[..., Path]
 

@@ -21,11 +21,12 @@ from benchmark_options import NETWORKS, benchmark_options, measure_in_this_proce
 from helpers import TINY, changed, photograph
 
 from datasets_prep.lmdb_writer import write_pairs
-from ramit_model.benchmark import published, quality, run
+from ramit_model.benchmark import published, run
+from ramit_model.benchmark.measure import quality
 from ramit_model.benchmark.plan import load_plan
 from ramit_model.benchmark.results import Results
 from ramit_model.benchmark.run import run_benchmark
-from ramit_model.errors import InputError
+from ramit_model.system.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,0 +1,293 @@
+"""Time and memory of networks: all of them in turn, run by run, so that a machine that drifts hits all alike."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+import ramit_arch  # noqa: F401  mends BasicSR for the imports below
+
+import torch
+from basicsr.archs import build_network
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from ramit_model.benchmark.measure.fingerprints import network_fingerprint
+from ramit_model.benchmark.measure.isolation import KilledError, be_quiet, isolated, prepare_process
+from ramit_model.benchmark.measure.measurements import Measurements, key_of
+from ramit_model.benchmark.plan import Network, Plan
+from ramit_model.benchmark.results import OUT_OF_MEMORY, Case, CaseCost, NetworkCost
+from ramit_model.benchmark.statistics import paired_ratios, quartiles
+from ramit_model.config.option_file import Options
+from ramit_model.inference.padding import run_padded, size_unit
+from ramit_model.system.errors import one_line
+from ramit_model.system.memory import forget_peak, is_out_of_memory, resident, resident_peak
+
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Precision -> type that autocast computes in; the others compute in float32."""
+
+REASON = 200
+"""Characters of a reason in a table, at the most."""
+
+STEPS = 2
+"""Training steps until the memory of a training is complete: Adam's moments come with the first step."""
+
+
+def measure_costs(plan: Plan, store: Measurements, environment: dict[str, Any]) -> list[CaseCost]:
+    """Measure memory and time of every network in every case; what is measured already is not measured again.
+
+    Args:
+        plan: What to measure.
+        store: What is measured already.
+        environment: Machine and versions.
+    """
+    total = len(plan.cases) * len(plan.networks) * (plan.runs + 1)
+    with tqdm(total=total, unit="run", disable=None) as bar:
+        return [_measure_case(plan, case, store, environment, bar) for case in plan.cases]
+
+
+def _measure_case(plan: Plan, case: Case, store: Measurements, environment: dict[str, Any], bar: Any) -> CaseCost:
+    bar.set_description(case.words)
+    keys = {network.name: _memory_key(plan, case, network, environment) for network in plan.networks}
+    for network in plan.networks:
+        if store.get(keys[network.name]) is None:
+            value = _probe(case, network, plan.scale)
+            store.add(keys[network.name], value, kind="memory", network=network.name, case=case.words)
+        bar.update()
+    costs = {name: store.get(key) or {} for name, key in keys.items()}
+    working = [network for network in plan.networks if "failure" not in costs[network.name]]
+    rounds = _rounds(plan, case, working, store, environment, bar) if working else []
+    return CaseCost(case, {name: _summary(name, cost, rounds, plan, case) for name, cost in costs.items()})
+
+
+def _memory_key(plan: Plan, case: Case, network: Network, environment: dict[str, Any]) -> str:
+    fingerprint = network_fingerprint(network, trained=False)
+    return key_of(kind="memory", network=fingerprint, case=asdict(case), scale=plan.scale, environment=environment)
+
+
+def _probe(case: Case, network: Network, scale: int) -> dict[str, Any]:
+    """Peak memory of a network, by itself in a process: `peak_memory`, or `failure`."""
+    try:
+        return next(isolated(probe, case, network.network_g, scale))
+    except KilledError:
+        return {"failure": OUT_OF_MEMORY}
+
+
+def _rounds(
+    plan: Plan, case: Case, networks: Sequence[Network], store: Measurements, environment: dict[str, Any], bar: Any
+) -> list[dict[str, float]]:
+    """Seconds of every network, by name, in every run."""
+    # Times of networks compare only if they were taken in turn: the key names all of them, in order.
+    group = [network_fingerprint(network, trained=False) for network in networks]
+    common = {"case": asdict(case), "networks": group, "scale": plan.scale, "environment": environment}
+    keys = [key_of(kind="time", run=run, **common) for run in range(plan.runs)]
+    names = [network.name for network in networks]
+    missing = [run for run, key in enumerate(keys) if store.get(key) is None]
+    bar.update((plan.runs - len(missing)) * len(networks))
+    if missing:
+        options = {network.name: network.network_g for network in networks}
+        about = {"kind": "time", "networks": names, "case": case.words}
+        try:
+            times = isolated(time_in_turn, case, options, plan.scale, missing, plan.warmup)
+            for run, seconds in zip(missing, times, strict=True):
+                store.add(keys[run], [seconds[name] for name in names], **about, run=run)
+                bar.update(len(networks))
+        except Exception as error:
+            if not isinstance(error, KilledError) and not is_out_of_memory(error):
+                raise
+            # Each had memory enough by itself.
+            for run in missing:
+                store.add(keys[run], [], **about, run=run)
+    return [dict(zip(names, taken, strict=True)) for key in keys if (taken := store.get(key))]
+
+
+def _summary(name: str, cost: dict[str, Any], rounds: list[dict[str, float]], plan: Plan, case: Case) -> NetworkCost:
+    if "failure" in cost or not rounds:
+        return NetworkCost(failure=cost.get("failure", f"{OUT_OF_MEMORY} with all networks loaded"))
+    baseline = [times[plan.baseline] for times in rounds] if plan.baseline in rounds[0] else None
+    return measured_cost([times[name] for times in rounds], baseline, case, cost["peak_memory"])
+
+
+def measured_cost(
+    seconds: Sequence[float], baseline: Sequence[float] | None, case: Case, peak_memory: int | None
+) -> NetworkCost:
+    """Sum up the runs of a network.
+
+    Args:
+        seconds: Of each run.
+        baseline: Of the baseline's run beside each; None without a baseline.
+        case: What was run.
+        peak_memory: Bytes, or None where the system does not tell.
+    """
+    ratios = [] if baseline is None else paired_ratios(baseline, seconds)
+    return NetworkCost(
+        failure=None,
+        seconds=list(seconds),
+        median=median(seconds),
+        spread=quartiles(seconds),
+        ratio=median(ratios) if ratios else None,
+        ratio_spread=quartiles(ratios) if ratios else None,
+        images_per_second=case.batch / median(seconds),
+        peak_memory=peak_memory,
+    )
+
+
+# In a process of its own ----------------------------------------------------------------------------------------------
+
+
+class Runner:
+    """A network and its input, on the device and in the form of a case.
+
+    Args:
+        case: What to run.
+        network_g: Options of the network; its weights stay random, which costs the same.
+        scale: Output size over input size.
+    """
+
+    def __init__(self, case: Case, network_g: Options, scale: int) -> None:
+        self.case, self.scale = case, scale
+        self.device = torch.device(case.device)
+        torch.manual_seed(0)
+        layout = torch.channels_last if case.memory_format == "channels_last" else torch.contiguous_format
+        self.network: nn.Module = build_network(deepcopy(network_g)).to(self.device, memory_format=layout)
+        self.unit = size_unit(self.network, network_g)
+        channels = channels_of(self.network, network_g)
+        lq = torch.rand(case.batch, channels, case.height, case.width)
+        self.lq = lq.to(self.device, memory_format=layout)
+        if case.compiled:
+            self.network.compile()
+        if case.mode == "train":
+            self.gt = torch.rand(case.batch, channels, case.height * scale, case.width * scale, device=self.device)
+            self.optimizer = torch.optim.Adam(self.network.train().parameters(), lr=1e-4)
+            self.scaler = torch.amp.GradScaler(case.device, enabled=case.precision == "float16")
+        else:
+            self.network.eval()
+
+    def __call__(self) -> None:
+        """Run once, to the end."""
+        tf32 = self.case.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        if self.case.mode == "train":
+            self._step()
+        else:
+            with torch.inference_mode():
+                self._forward()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def forget(self) -> bool:
+        """Give back what the last run left in memory, and begin to look for the peak anew.
+
+        Returns:
+            Whether the system can do that.
+        """
+        if self.case.mode == "train":
+            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.state.clear()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            return True
+        return forget_peak()
+
+    def _forward(self) -> Tensor:
+        kind = AUTOCAST.get(self.case.precision)
+        with torch.autocast(self.device.type, kind) if kind else nullcontext():
+            return run_padded(self.network, self.lq, self.unit, self.scale)
+
+    def _step(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = F.l1_loss(self._forward().float(), self.gt)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+
+def channels_of(network: nn.Module, network_g: Options) -> int:
+    """Channels of a network's input: ours say so, BasicSR's are told."""
+    told: int = network_g.get("in_chans") or network_g.get("num_in_ch") or 3
+    return int(getattr(network, "in_channels", told))
+
+
+def probe(case: Case, network_g: Options, scale: int, *, keep_memory: bool = True) -> Iterator[dict[str, Any]]:
+    """Run a network once and see how much memory that takes.
+
+    What compiling takes, several times the memory of a run, does not count.
+
+    Args:
+        case: What to run.
+        network_g: Options of the network.
+        scale: Output size over input size.
+        keep_memory: Whether the process keeps freed memory, as `basicsr` does; otherwise it is as Python starts it.
+
+    Yields:
+        `peak_memory` in bytes (None where the system does not tell), or `failure`.
+    """
+    (prepare_process if keep_memory else be_quiet)()
+    try:
+        runner = Runner(case, network_g, scale)
+        tells = True
+        if case.compiled:
+            runner()
+            tells = runner.forget()
+        held = torch.cuda.memory_allocated() if case.device == "cuda" else resident()
+        for _ in range(STEPS if case.mode == "train" else 1):
+            runner()
+    except Exception as error:
+        yield {"failure": OUT_OF_MEMORY if is_out_of_memory(error) else one_line(error)[:REASON]}
+        return
+    peak = torch.cuda.max_memory_allocated() if case.device == "cuda" else resident_peak()
+    yield {"peak_memory": peak - held if peak and tells else None}
+
+
+def time_in_turn(
+    case: Case, networks: dict[str, Options], scale: int, runs: Sequence[int], warmup: int
+) -> Iterator[dict[str, float]]:
+    """Run all networks in turn.
+
+    Args:
+        case: What to run.
+        networks: Name -> options.
+        scale: Output size over input size.
+        runs: Numbers of the runs; each begins with another network.
+        warmup: Runs before them that do not count.
+
+    Yields:
+        Of each run: name -> seconds.
+    """
+    prepare_process()
+    yield from take_turns({name: Runner(case, opt, scale) for name, opt in networks.items()}, runs, warmup)
+
+
+def take_turns(
+    runners: Mapping[str, Callable[[], None]], runs: Sequence[int], warmup: int
+) -> Iterator[dict[str, float]]:
+    """Run whatever is given in turn, in this process.
+
+    Args:
+        runners: Name -> what runs once, to the end.
+        runs: As in `time_in_turn`.
+        warmup: As in `time_in_turn`.
+
+    Yields:
+        Of each run: name -> seconds.
+    """
+    for _ in range(warmup):
+        for runner in runners.values():
+            runner()
+    names = list(runners)
+    for run in runs:
+        turn = run % len(names)
+        seconds = {name: _timed(runners[name]) for name in names[turn:] + names[:turn]}
+        yield {name: seconds[name] for name in names}
+
+
+def _timed(runner: Callable[[], None]) -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    runner()
+    return time.perf_counter() - started

@@ -1,0 +1,56 @@
+"""What determines a measurement: the network, its weights, its code, the machine, the versions."""
+
+import hashlib
+import inspect
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ramit_arch.kernels.library import library
+
+from ramit_model.benchmark.measure.machine import machine, versions
+from ramit_model.benchmark.plan import Network
+from ramit_model.benchmark.results import Weights
+from ramit_model.config.validation import find
+
+CHUNK = 1 << 20
+CODE = {".py", ".cpp", ".h", ".so"}
+
+
+def environment() -> dict[str, Any]:
+    """Machine and versions."""
+    return {"machine": machine(), "versions": versions()}
+
+
+def weights_of(network: Network) -> Weights | None:
+    """The file of weights and its checksum."""
+    return Weights(network.weights, _sha256(Path(network.weights).expanduser())) if network.weights else None
+
+
+def network_fingerprint(network: Network, *, trained: bool) -> dict[str, Any]:
+    """A network for `key_of`: what it computes, and, where `trained`, with which weights. Its name does not matter."""
+    weights = weights_of(network) if trained else None
+    return {
+        "network_g": network.network_g,
+        "code": _code(network.network_g["type"]),
+        "weights": [weights.sha256, network.param_key] if weights else None,
+    }
+
+
+@cache
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@cache
+def _code(network_type: str) -> str:
+    """Checksum of the files beside and below the one that defines a network, and whether compiled kernels serve it."""
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    folder = Path(inspect.getfile(find(ARCH_REGISTRY, network_type, "network_g.type"))).parent
+    files = sorted(path for path in folder.rglob("*") if path.suffix in CODE)
+    return hashlib.sha256("".join([*map(_sha256, files), str(library() is not None)]).encode()).hexdigest()

@@ -1,0 +1,99 @@
+"""Measurements in a process of their own: what they leave behind, or what kills them, touches nothing else."""
+
+import logging
+import pickle
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, ParamSpec, TypeVar
+
+import ramit_model
+from ramit_model.commands.train_test import keep_freed_memory
+from ramit_model.system.processes import ctrl_c_put_off, end_with_parent
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class KilledError(RuntimeError):
+    """The process was killed before it was done: most likely, the system was out of memory."""
+
+
+def be_quiet() -> None:
+    """Register everything, and keep BasicSR and the networks from talking between the measurements."""
+    ramit_model.register()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel(logging.ERROR)  # its log_level does nothing without a log_file
+    # BasicSR's SwinIR calls it in an old way.
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
+
+
+def prepare_process() -> None:
+    """What a process that measures begins with: as a training or a test would, it keeps freed memory."""
+    be_quiet()
+    keep_freed_memory()
+
+
+def isolated(function: Callable[P, Iterator[T]], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+    """Run a generator function in a fresh process.
+
+    Args:
+        function: Of a module that can be imported.
+        args: Picklable, as are `kwargs` and what the function yields.
+        kwargs: See `args`.
+
+    Yields:
+        What it yields, as it comes.
+
+    Raises:
+        KilledError: The process was killed.
+        RuntimeError: The process ended otherwise before the function did.
+        Exception: What the function raised.
+    """
+    # Spawned: CUDA does not survive a fork, and memory shall be measured from nothing.
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(sender, function, args, kwargs), daemon=True)
+    with ctrl_c_put_off():
+        process.start()
+    sender.close()
+    try:
+        while True:
+            try:
+                kind, value = receiver.recv()
+            except EOFError:
+                process.join()
+                if process.exitcode == -signal.SIGKILL:
+                    raise KilledError("the process was killed") from None
+                raise RuntimeError(f"a measuring process ended with code {process.exitcode}") from None
+            if kind == "done":
+                return
+            if kind == "failed":
+                raise value
+            yield value
+    finally:
+        process.terminate()
+        process.join()
+        receiver.close()
+
+
+def _run(sender: Connection, function: Callable[..., Iterator[Any]], args: Any, kwargs: Any) -> None:
+    end_with_parent()
+    try:
+        for value in function(*args, **kwargs):
+            sender.send(("value", value))
+        sender.send(("done", None))
+    except BrokenPipeError:  # nobody waits any more
+        sys.exit(1)
+    except Exception as error:
+        # The parent ends with one line or a traceback; its own would not show where this came from.
+        error.__traceback__ = None
+        error.__cause__ = error.__context__ = None
+        try:
+            sender.send(("failed", error))
+        except (TypeError, AttributeError, pickle.PicklingError):
+            sender.send(("failed", RuntimeError(f"{type(error).__name__}: {error}")))

@@ -1,0 +1,1 @@
+"""What a benchmark reports: tables, plots, pictures, a page."""

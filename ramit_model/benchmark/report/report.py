@@ -1,0 +1,51 @@
+"""The files of a report: JSON, CSV, Markdown, LaTeX, plots, strips, one page with all of it."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ramit_model.benchmark.report.long_format import write_csv
+from ramit_model.benchmark.report.page import page
+from ramit_model.benchmark.report.plots import draw_plots
+from ramit_model.benchmark.report.renderings import latex_report, markdown_report
+from ramit_model.benchmark.results import Results
+from ramit_model.system.files import write_atomically
+
+PAGE = "report.html"
+
+
+def write_report(results: Results, strips: Mapping[str, bytes], out: Path) -> None:
+    """Write every file of the report, each whole or not at all.
+
+    Args:
+        results: What to report.
+        strips: `Strip.file` -> PNG.
+        out: Folder.
+    """
+    pictures = draw_plots(results)
+    for strip in results.strips:
+        caption = f"{strip.image} of {strip.dataset}: GT with the crop marked, then the crop of GT and of each result"
+        pictures[strip.file] = (strips[strip.file], caption)
+    files = {name: content for name, (content, _) in pictures.items()}
+    files["results.json"] = json.dumps(_plain(asdict(results)), indent=1, allow_nan=False).encode()
+    files["report.md"] = markdown_report(results).encode()
+    files["report.tex"] = latex_report(results).encode()
+    files[PAGE] = page(results, pictures).encode()
+    for name, content in files.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(content, out / name)
+    write_csv(out / "results.csv", results)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON holds it: the PSNR of a perfect result becomes text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

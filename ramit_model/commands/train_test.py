@@ -1,0 +1,158 @@
+"""Runs BasicSR's pipelines: in this process, or in several that torch's elastic launcher starts."""
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import ramit_model
+from ramit_model.system.errors import InputError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of glibc's mallopt (malloc.h)."""
+
+Verb = Literal["train", "test"]
+
+
+def run_pipeline(verb: Verb, arguments: Sequence[str], options: dict[str, Any], *, launcher: str) -> None:
+    """Run BasicSR's own `train_pipeline` or `test_pipeline`, with experiments under the current folder.
+
+    Args:
+        verb: train or test.
+        arguments: Arguments for BasicSR's parser: `-opt FILE`, `--auto_resume`, `--debug`.
+        options: The option file, parsed and checked.
+        launcher: none, pytorch or slurm.
+    """
+    ramit_model.register()
+    import basicsr.train
+    from basicsr.test import test_pipeline
+    from basicsr.utils import options as basicsr_options
+
+    from ramit_model.training import progress, resume, sampler
+
+    command_line = sys.argv
+
+    def load(stream: Any, Loader: Any) -> dict[str, Any]:  # noqa: N803  yaml's name
+        sys.argv = command_line  # BasicSR copies the command line into the experiment
+        return options
+
+    keep_freed_memory()
+    if launcher == "none":
+        choose_one_gpu(options)
+    # BasicSR's parser would read the file with a loader that executes Python tags: give it what we read as plain data.
+    basicsr_options.ordered_yaml = lambda: (None, None)
+    basicsr_options.yaml = types.SimpleNamespace(load=load)
+    sys.argv = [command_line[0], *arguments, "--launcher", launcher]
+    # The loop stays BasicSR's; what feeds it, where it begins and what it says are ours.
+    basicsr.train.create_train_val_dataloader = sampler.create_train_val_dataloader
+    basicsr.train.load_resume_state = resume.load_resume_state
+    basicsr.train.MessageLogger = progress.ProgressLogger
+    pipeline = basicsr.train.train_pipeline if verb == "train" else test_pipeline
+    pipeline(str(Path.cwd()))
+
+
+def choose_one_gpu(options: dict[str, Any]) -> None:
+    """Replace `num_gpu: auto` by 1 for a single process on a machine with several GPUs.
+
+    BasicSR would wrap the network in DataParallel and multiply the batch by the number of GPUs.
+    """
+    import torch
+
+    present = torch.cuda.device_count()
+    if options["num_gpu"] == "auto" and present > 1:
+        options["num_gpu"] = 1
+        print(f"{present} GPUs found, one is used; --nproc {present} uses all", flush=True)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory of freed tensors for the next ones.
+
+    It would give large blocks back to the system at once and take them anew, page by page, for every layer; on a CPU
+    that costs as much as the network itself.
+    """
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # glibc
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def started_by_launcher() -> bool:
+    """Whether torchrun (or our own `--nproc`) started this process."""
+    return {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+
+
+def rank() -> int:
+    """Rank of this process among those that were started together; 0 for a single one."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
+
+
+def check_launcher_arguments(arguments: Sequence[str]) -> None:
+    """Make sure that torch's launcher knows `arguments` (`--nnodes`, `--rdzv-endpoint`, ...).
+
+    Raises:
+        InputError: One of them is unknown or misses its value.
+    """
+    from torch.distributed.run import get_args_parser
+
+    parser = get_args_parser()
+    parser.exit_on_error = False
+
+    def error(message: str) -> None:
+        raise InputError(f"{message}; see basicsr train --help and torchrun --help")
+
+    parser.error = error  # type: ignore[assignment,method-assign]  # argparse would print its usage and exit
+    _, unknown = parser.parse_known_args([*arguments, "script"])
+    if unknown or any(not argument.startswith("-") for argument in arguments[:1]):
+        raise InputError(f"unknown argument {(unknown or list(arguments))[0]}; see basicsr train --help")
+
+
+def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arguments: Sequence[str]) -> int:
+    """Start `nproc` processes of `basicsr VERB` on this machine and wait for them.
+
+    Args:
+        verb: train or test.
+        nproc: Number of processes, or cpu, gpu, auto as torchrun takes them.
+        launcher_arguments: Further arguments of torchrun; without any, the run stays on this machine.
+        arguments: Arguments of `basicsr VERB`.
+
+    Returns:
+        Exit code: 0, 2 after an input error in a process, 130 after Ctrl-C, else 1.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    # From Python 3.11 on, this keeps `-m` from searching the current folder, where a folder `basicsr` may lie.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    # Each process reports for itself; torch's report would repeat it with a stack of the launcher.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    where = launcher_arguments or ["--standalone"]
+    command = [
+        f"--nproc-per-node={nproc}",
+        *where,
+        "--no-python",
+        sys.executable,
+        "-m",
+        "ramit_model",
+        verb,
+        *arguments,
+    ]
+    try:
+        run.main(command)
+    except ChildFailedError as error:
+        codes = {failure.exitcode for failure in error.failures.values()}
+        return 2 if 2 in codes else 1
+    except SignalException as error:
+        return 128 + error.sigval
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except ValueError as error:
+        raise InputError(f"--nproc {nproc}: {error}") from None
+    return 0

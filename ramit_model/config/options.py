@@ -1,0 +1,506 @@
+"""Option files of trainings and tests, checked before anything runs: one line for the first mistake."""
+
+import copy
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ramit_model.config.option_file import Options, override, read_yaml
+from ramit_model.config.validation import (
+    Block,
+    Natural,
+    Positive,
+    Sigma,
+    Typed,
+    check_arguments,
+    check_form,
+    check_numbers_as_text,
+    find,
+    suggest,
+)
+from ramit_model.data.patches import DRAWN
+from ramit_model.system.errors import InputError
+
+# Form ----------------------------------------------------------------------------------------------------------------
+
+
+class _Dataset(Block):
+    name: str
+    type: str
+    meta_info_file: str | None = None
+    io_backend: Typed
+    # Train only; BasicSR's own files have them in validation blocks too.
+    gt_size: Natural | None = None
+    use_hflip: bool | None = None
+    use_rot: bool | None = None
+    use_shuffle: bool | None = None
+    num_worker_per_gpu: Annotated[int, Field(ge=0)] | None = None
+    batch_size_per_gpu: Natural | None = None
+    dataset_enlarge_ratio: Natural = 1
+    prefetch_mode: Literal["cpu", "cuda"] | None = None
+    num_prefetch_queue: Natural = 1
+    pin_memory: bool = False
+    persistent_workers: bool = False
+
+
+class _SingleDataset(_Dataset):
+    dataroot_lq: str
+    dataroot_gt: str | None = None
+    filename_tmpl: str = "{}"
+    color: Literal["y"] | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+
+class _PairedDataset(_SingleDataset):
+    dataroot_gt: str
+
+
+class _PairedTrainDataset(_PairedDataset):
+    use_hflip: bool
+    use_rot: bool
+    sub_images: bool = False
+    num_worker_per_gpu: Annotated[int, Field(ge=0)]
+
+
+class _CleanDataset(_Dataset):
+    dataroot_gt: str
+    color: Literal["gray"] | None = None
+    sigma: Sigma | None = None
+
+
+class _CleanTrainDataset(_CleanDataset):
+    sigma: Annotated[list[Sigma], Field(min_length=2, max_length=2)]  # type: ignore[assignment]
+    use_hflip: bool
+    use_rot: bool
+    sub_images: bool = False
+    num_worker_per_gpu: Annotated[int, Field(ge=0)]
+
+
+class _Path(Block):
+    pretrain_network_g: str | None = None
+    strict_load_g: bool = True
+    param_key_g: str | None = "params"
+    resume_state: str | None = None
+    ignore_resume_networks: list[str] | None = None
+
+
+class _Progressive(Block):
+    iters: Annotated[list[Natural], Field(min_length=1)]
+    patch_sizes: list[Natural]
+    batch_sizes: list[Natural]
+
+
+class _WarmStart(Block):
+    iters: Natural
+    trainable: Annotated[list[str], Field(min_length=1)]
+
+
+class _MultiStep(Block):
+    type: str
+    milestones: list[int]
+    gamma: float = 0.1
+    restarts: list[int] = Field(default=[0])
+    restart_weights: list[float] = Field(default=[1])
+
+
+class _CosineAnnealing(Block):
+    type: str
+    periods: Annotated[list[Natural], Field(min_length=1)]
+    restart_weights: list[float] = Field(default=[1])
+    eta_min: float = 0
+
+
+class _Train(Block):
+    total_iter: Natural
+    warmup_iter: int = -1
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
+    optim_g: Typed
+    scheduler: Typed
+    pixel_opt: Typed | None = None
+    perceptual_opt: Typed | None = None
+    # RestorationModel's own.
+    progressive: _Progressive | None = None
+    warm_start: _WarmStart | None = None
+    amp: Literal["bfloat16", "float16"] | None = None
+    grad_clip: Positive | None = None
+    accumulate: Natural = 1
+    compile: bool = False
+    channels_last: bool = False
+    activation_checkpointing: bool = False
+
+
+class _Val(Block):
+    save_img: bool
+    val_freq: Positive | None = None
+    suffix: str | None = None
+    pbar: bool = True
+    metrics: dict[str, Typed] | None = None
+    sigma: Annotated[list[Sigma], Field(min_length=1)] | None = None
+    tb_images: Annotated[int, Field(ge=0)] = 0
+
+
+class _TrainVal(_Val):
+    val_freq: Positive
+
+
+class _Logger(Block):
+    print_freq: Natural
+    save_checkpoint_freq: Positive
+    use_tb_logger: bool
+    wandb: dict[str, Any] | None = None
+
+
+class _Common(Block):
+    name: Annotated[str, Field(min_length=1)]
+    model_type: str
+    scale: Natural
+    num_gpu: Any
+    manual_seed: int | None = None
+    datasets: dict[str, dict[str, Any]]
+    network_g: Typed
+    path: _Path
+    dist_params: dict[str, Any] | None = None
+    find_unused_parameters: bool = False
+
+
+class _TrainOptions(_Common):
+    train: _Train
+    val: _TrainVal | None = None
+    logger: _Logger
+
+
+class _TestOptions(_Common):
+    val: _Val
+    train: dict[str, Any] | None = None
+    logger: dict[str, Any] | None = None
+
+
+CHECKED_MODELS = ("RestorationModel", "SRModel")
+OWN_TRAIN_OPTIONS = (
+    "progressive",
+    "warm_start",
+    "amp",
+    "grad_clip",
+    "accumulate",
+    "compile",
+    "channels_last",
+    "activation_checkpointing",
+)
+"""What of `train` only RestorationModel knows."""
+
+SCHEDULER_FORMS = {
+    "MultiStepLR": _MultiStep,
+    "MultiStepRestartLR": _MultiStep,
+    "CosineAnnealingRestartLR": _CosineAnnealing,
+}
+
+COMPILERS = ("c++", "g++", "clang++", "cl")
+
+CLEAN = "CleanImageDataset"
+DATASET_FORMS: dict[str, tuple[type[Block], type[Block]]] = {
+    "PairedRestorationDataset": (_PairedTrainDataset, _PairedDataset),
+    "PairedImageDataset": (_PairedTrainDataset, _PairedDataset),
+    "SingleRestorationDataset": (_SingleDataset, _SingleDataset),
+    "SingleImageDataset": (_SingleDataset, _SingleDataset),
+    CLEAN: (_CleanTrainDataset, _CleanDataset),
+}
+"""Data set type -> forms for training, and for validation and test."""
+
+
+# Meaning -------------------------------------------------------------------------------------------------------------
+
+
+def read_options(path: str | os.PathLike[str], forced: Iterable[str], *, leave_out: Iterable[str]) -> Options:
+    """Read an option file and apply `--force_yml`.
+
+    Args:
+        path: YAML option file.
+        forced: Entries of `--force_yml`.
+        leave_out: Blocks whose empty entries are dropped: `--force_yml datasets:test_2=none` leaves a set out.
+
+    Raises:
+        InputError: It cannot be read, or a number is written as text.
+    """
+    options = read_yaml(path)
+    override(options, forced, path)
+    for name in leave_out:
+        if isinstance(options.get(name), dict):
+            options[name] = {key: block for key, block in options[name].items() if block is not None}
+    check_numbers_as_text(options, f"{path}: ")
+    return options
+
+
+def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterable[str] = ()) -> Options:
+    """Read an option file, apply `--force_yml`, and check everything that can be known before the run.
+
+    Args:
+        path: YAML option file.
+        is_train: Whether it is for `train` or for `test`.
+        forced: Entries of `--force_yml`.
+
+    Returns:
+        The options as BasicSR's parser would return them.
+
+    Raises:
+        InputError: Something is wrong; one line with file, key and remedy.
+    """
+    options = read_options(path, forced, leave_out=("datasets",))
+    model_type = options.get("model_type")
+    if model_type is None or model_type in CHECKED_MODELS:
+        check_form(_TrainOptions if is_train else _TestOptions, options, f"{path}: ")
+    _check_meaning(options, str(path), is_train)
+    test_at_each_sigma(options, str(path))
+    return options
+
+
+def test_at_each_sigma(options: Options, file: str) -> None:
+    """Replace each validation or test set of clean images by one for each noise level in `val.sigma`."""
+    datasets: Options = {}
+    for phase, dataset in options["datasets"].items():
+        if phase == "train" or dataset["type"] != CLEAN or dataset.get("sigma") is not None:
+            datasets[phase] = dataset
+            continue
+        levels = (options.get("val") or {}).get("sigma")
+        if not levels:
+            raise InputError(f"{file}: val.sigma: is missing; data set {dataset['name']} needs noise levels, like [25]")
+        for sigma in levels:
+            name = f"{dataset['name']}_sigma{sigma:g}"
+            # Each its own blocks: BasicSR's data sets change theirs.
+            datasets[f"{phase}_sigma{sigma:g}"] = {**copy.deepcopy(dataset), "name": name, "sigma": sigma}
+    options["datasets"] = datasets
+
+
+def _check_meaning(options: Options, file: str, is_train: bool) -> None:
+    """What a form cannot say: names in registries, arguments of what they name, files and folders, devices."""
+    import ramit_model
+
+    ramit_model.register()
+    from basicsr.utils import registry
+
+    for key in ("name", "model_type", "num_gpu", "datasets", "network_g", "path"):
+        if options.get(key) in (None, "", {}):
+            raise InputError(f"{file}: {key}: is missing; add it")
+    check_name(options["name"], file)
+    find(registry.MODEL_REGISTRY, options["model_type"], f"{file}: model_type")
+    check_device(options, file)
+    check_network(options, file)
+    for phase, dataset in options["datasets"].items():
+        check_dataset(dataset, phase, options, file, is_train)
+    if is_train and "train" not in options["datasets"]:
+        raise InputError(f"{file}: datasets.train: is missing; training needs it")
+    for key in ("pretrain_network_g", "resume_state"):
+        value = options["path"].get(key)
+        if value is not None and not Path(value).expanduser().is_file():
+            raise InputError(f"{file}: path.{key}: {value}: no such file; check the path, or write ~ to do without")
+    val = options.get("val") or {}
+    check_metrics(val.get("metrics") or {}, file)
+    if is_train:
+        _check_training(options["train"], file)
+        if options["model_type"] == "RestorationModel":
+            _check_plan(options, file)
+        else:
+            for key in OWN_TRAIN_OPTIONS:
+                if options["train"].get(key):
+                    raise InputError(f"{file}: train.{key}: {options['model_type']} has none; use RestorationModel")
+    elif val.get("save_img") and "suffix" not in val:
+        raise InputError(f"{file}: val.suffix: is missing; add it (~ appends the name of the run to saved images)")
+
+
+def check_name(name: Any, file: str) -> None:
+    """The name of a run names folders."""
+    if not re.fullmatch(r"\w[\w.+-]*", str(name)):
+        raise InputError(f"{file}: name: {name!r} names a folder; use letters, digits and . + - _ only")
+
+
+def check_metrics(metrics: Options, file: str) -> None:
+    """Metrics are BasicSR's, with arguments that they know."""
+    from basicsr.utils.registry import METRIC_REGISTRY
+
+    for name, metric in metrics.items():
+        where = f"{file}: val.metrics.{name}"
+        function = find(METRIC_REGISTRY, metric["type"], f"{where}.type")
+        check_arguments(function, metric, where, ignore=("type", "better"), given=("img", "img2"))
+
+
+def check_device(options: Options, file: str) -> None:
+    """As many GPUs as wanted are there."""
+    import torch
+
+    num_gpu, present = options["num_gpu"], torch.cuda.device_count()
+    if num_gpu == "auto":
+        return
+    if type(num_gpu) is not int or num_gpu < 0:
+        raise InputError(f"{file}: num_gpu: must be auto or a number from 0 up, not {num_gpu!r}")
+    if num_gpu > present:
+        raise InputError(f"{file}: num_gpu: {num_gpu} wanted, {present} found; write auto to use what is there")
+
+
+def check_network(options: Options, file: str) -> None:
+    """Build our own networks on torch's meta device, which costs nothing; of others, check the argument names."""
+    import torch
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    block = options["network_g"]
+    if not isinstance(block, dict) or "type" not in block:
+        raise InputError(f"{file}: network_g.type: is missing; name a network, for example RAMiT")
+    network = find(ARCH_REGISTRY, block["type"], f"{file}: network_g.type")
+    check_arguments(network, block, f"{file}: network_g", ignore=("type",))
+    if network.__module__.partition(".")[0] == "basicsr":
+        for key in ("upscale", "scale"):
+            if block.get(key, options["scale"]) != options["scale"]:
+                raise InputError(
+                    f"{file}: scale: is {options['scale']}, but network_g.{key} is {block[key]}; make them equal"
+                )
+        return
+    try:
+        with torch.device("meta"):
+            built = network(**{key: value for key, value in block.items() if key != "type"})
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{file}: network_g: {str(error).splitlines()[0]}") from None
+    if getattr(built, "scale", options["scale"]) != options["scale"]:
+        raise InputError(
+            f"{file}: scale: is {options['scale']}, but network_g has scale {built.scale}; make them equal"
+        )
+    warm_start = (options.get("train") or {}).get("warm_start") or {}
+    modules = dict(built.named_modules())
+    for name in warm_start.get("trainable", ()):
+        if name not in modules:
+            where = f"{file}: train.warm_start.trainable"
+            raise InputError(f"{where}: {name!r} is no module of {block['type']}{suggest(name, modules)}")
+    _check_channels(built, options, file)
+
+
+def _check_channels(network: Any, options: Options, file: str) -> None:
+    """Our own networks say how many channels they take."""
+    wanted = getattr(network, "in_channels", None)
+    for phase, dataset in options["datasets"].items():
+        if wanted is None or not isinstance(dataset, dict) or dataset.get("type") not in DATASET_FORMS:
+            continue
+        given = 1 if dataset.get("color") else 3
+        if given != wanted:
+            raise InputError(
+                f"{file}: datasets.{phase}.color: gives {given} channel(s), but network_g takes {wanted}; "
+                "make them fit (gray denoising: color: gray and task: GDN)"
+            )
+
+
+def _check_plan(options: Options, file: str) -> None:
+    """The schedule is consistent, and every batch can be shared out."""
+    from ramit_model.training.schedule import Curriculum
+
+    world_size, train = int(os.environ.get("WORLD_SIZE", "1")), options["train"]
+    try:
+        curriculum = Curriculum.from_options(options, world_size)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+    parts = world_size * train.get("accumulate", 1)
+    for stage in curriculum.stages:
+        if stage.batch_size % parts:
+            raise InputError(
+                f"{file}: a batch of {stage.batch_size} cannot be shared out evenly over {world_size} processes times "
+                f"train.accumulate {train.get('accumulate', 1)}; change one of them"
+            )
+    if train.get("compile"):
+        check_compiler(f"{file}: train.compile")
+    if train.get("warm_start") and options["path"].get("pretrain_network_g") is None:
+        raise InputError(f"{file}: path.pretrain_network_g: is missing; train.warm_start begins with trained weights")
+
+
+def check_compiler(where: str) -> None:
+    """What torch.compile needs is there."""
+    if not any(map(shutil.which, COMPILERS)):
+        raise InputError(f"{where}: torch.compile needs a C++ compiler and none is found; install g++")
+
+
+def _check_training(train: Options, file: str) -> None:
+    import torch
+    from basicsr.utils.registry import LOSS_REGISTRY
+
+    if not train.get("pixel_opt") and not train.get("perceptual_opt"):
+        raise InputError(f"{file}: train.pixel_opt: is missing; a loss is needed, for example {{type: L1Loss}}")
+    for key in ("pixel_opt", "perceptual_opt"):
+        if train.get(key):
+            loss = find(LOSS_REGISTRY, train[key]["type"], f"{file}: train.{key}.type")
+            check_arguments(loss, train[key], f"{file}: train.{key}", ignore=("type",))
+    if train["optim_g"]["type"] != "Adam":
+        raise InputError(f"{file}: train.optim_g.type: BasicSR offers Adam only, not {train['optim_g']['type']!r}")
+    check_arguments(torch.optim.Adam, train["optim_g"], f"{file}: train.optim_g", ignore=("type",), given=("params",))
+    form = find(SCHEDULER_FORMS, train["scheduler"]["type"], f"{file}: train.scheduler.type")
+    check_form(form, train["scheduler"], f"{file}: train.scheduler.")
+
+
+def check_dataset(dataset: Options, phase: str, options: Options, file: str, is_train: bool) -> None:
+    """A data set is complete, its folders are there, and it goes with the other options."""
+    from basicsr.utils.registry import DATASET_REGISTRY
+
+    where = f"{file}: datasets.{phase}"
+    kind = phase.partition("_")[0]
+    allowed = ("train", "val") if is_train else ("val", "test")
+    if kind not in allowed:
+        verb = "train" if is_train else "test"
+        raise InputError(
+            f"{where}: {verb} takes data sets called {' or '.join(allowed)} (val_1, ...); rename or remove it"
+        )
+    if not isinstance(dataset, dict) or "type" not in dataset:
+        raise InputError(f"{where}.type: is missing; add it, for example PairedRestorationDataset")
+    find(DATASET_REGISTRY, dataset["type"], f"{where}.type")
+    if dataset["type"] not in DATASET_FORMS:
+        return
+    for_training, for_tests = DATASET_FORMS[dataset["type"]]
+    check_form(for_training if kind == "train" else for_tests, dataset, f"{where}.")
+    for key in ("dataroot_lq", "dataroot_gt"):
+        if dataset.get(key) is not None:
+            _check_dataroot(dataset[key], dataset["io_backend"]["type"], f"{where}.{key}")
+    meta_info = dataset.get("meta_info_file")
+    if meta_info is not None and not Path(meta_info).is_file():
+        raise InputError(f"{where}.meta_info_file: {meta_info}: no such file; write ~ to take the whole folder")
+    if dataset["type"] == CLEAN and options["scale"] != 1:
+        raise InputError(f"{file}: scale: is {options['scale']}, but {CLEAN} in {where} adds noise only; write 1")
+    if kind == "train":
+        _check_train_dataset(dataset, options, where)
+
+
+def _check_train_dataset(dataset: Options, options: Options, where: str) -> None:
+    progressive = (options.get("train") or {}).get("progressive")
+    for key in ("gt_size", "batch_size_per_gpu"):
+        if progressive and dataset.get(key) is not None:
+            raise InputError(f"{where}.{key}: train.progressive sets it for each stage; remove one of the two")
+        if not progressive and dataset.get(key) is None:
+            raise InputError(f"{where}.{key}: is missing; add it")
+    for key, wanted in (("train.progressive", progressive), ("sub_images", dataset.get("sub_images"))):
+        if wanted and dataset["type"] not in DRAWN:
+            raise InputError(f"{where}.type: {dataset['type']} knows no {key}; use {' or '.join(DRAWN)}")
+    if not progressive and dataset["gt_size"] % options["scale"]:
+        raise InputError(f"{where}.gt_size: {dataset['gt_size']} is no multiple of scale {options['scale']}")
+    if dataset["type"] == CLEAN and dataset["sigma"][0] > dataset["sigma"][1]:
+        raise InputError(f"{where}.sigma: {dataset['sigma']}: the first limit is the lower one; swap them")
+    if dataset.get("persistent_workers") and not dataset["num_worker_per_gpu"]:
+        raise InputError(f"{where}.persistent_workers: needs num_worker_per_gpu above 0; raise it, or write false")
+    if dataset.get("prefetch_mode") == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError(f"{where}.prefetch_mode: cuda needs a GPU and none is found; write ~")
+
+
+def _check_dataroot(root: str, backend: str, where: str) -> None:
+    """The folder is there; with `lmdb`, it is an LMDB that BasicSR can read."""
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{where}: {root}: no such folder; prepare it (basicsr prepare list), or change the path")
+    if backend == "lmdb":
+        if folder.suffix != ".lmdb":
+            raise InputError(f"{where}: {root}: an LMDB folder ends in .lmdb; or set io_backend.type: disk")
+        for name in ("data.mdb", "meta_info.txt"):
+            if not (folder / name).is_file():
+                raise InputError(f"{where}: {root}: has no {name}, so is no whole LMDB; prepare it again")
+    elif backend == "disk" and folder.suffix == ".lmdb":
+        raise InputError(f"{where}: {root}: is an LMDB; set io_backend.type: lmdb")
+    elif backend not in ("disk", "memcached"):
+        raise InputError(f"{where.rpartition('.')[0]}.io_backend.type: {backend!r} is unknown; use disk or lmdb")

@@ -1,0 +1,137 @@
+"""Forms that blocks of option files are checked against: one line for the first mistake, with file, key and remedy."""
+
+import difflib
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from ramit_model.system.errors import InputError
+
+
+class Block(BaseModel):
+    """A mapping whose keys are all known; numbers must be numbers."""
+
+    # BasicSR calls an option model_type; pydantic keeps model_ for itself unless told otherwise.
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class Typed(BaseModel):
+    """A `type` from a registry, with its arguments."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: str
+
+
+Natural = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Sigma = Annotated[float, Field(ge=0, le=255)]
+
+
+def check_form(form: type[Block], block: Any, where: str) -> None:
+    """Check `block` against `form`; `where` is file and key so far."""
+    try:
+        form.model_validate(block)
+    except ValidationError as error:
+        # A misspelt key is both unknown and missing: the unknown one explains more.
+        problems = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+        raise InputError(f"{where}{_explain(problems[0], form)}") from None
+
+
+def _explain(problem: ErrorDetails, form: type[BaseModel]) -> str:
+    """One problem of pydantic's, in the words of someone who edits the option file."""
+    location = [str(part) for part in problem["loc"]]
+    key, value = ".".join(location), problem["input"]
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: no such option{suggest(location[-1], _fields_at(form, location[:-1]))}"
+    if problem["type"] == "missing":
+        return f"{key}: is missing; add it"
+    if isinstance(value, str) and re.search(r"int|float|number|literal", problem["type"]) and is_number(value):
+        return f"{key}: YAML reads {value} as text; write {as_yaml_number(value)}"
+    expected = (
+        problem["msg"]
+        .replace("Input should be ", "")
+        .replace("a valid integer", "an integer")
+        .replace("a valid ", "a ")
+    )
+    return f"{key}: must be {expected}, not {value!r}"
+
+
+def _fields_at(form: type[BaseModel], location: list[str]) -> list[str]:
+    """The option names of the block at `location` inside `form`."""
+    for name in location:
+        annotation = form.model_fields[name].annotation
+        candidates = (annotation, *getattr(annotation, "__args__", ()))
+        form = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(form.model_fields)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """What was most likely meant by an unknown word, or all that is known if that is little."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; known here: {', '.join(sorted(known))}" if len(known) <= 25 else ""
+
+
+def is_number(text: str) -> bool:
+    """Whether Python reads `text` as a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def as_yaml_number(text: str) -> str:
+    """How a number is written so that YAML 1.1 reads it as one."""
+    number = float(text)
+    if number.is_integer() and abs(number) < 1e15:
+        return str(int(number))
+    mantissa, _, exponent = repr(number).partition("e")
+    return f"{mantissa if '.' in mantissa else mantissa + '.0'}{'e' + exponent if exponent else ''}"
+
+
+def check_numbers_as_text(block: Mapping[Any, Any] | list[Any], where: str, key: str = "") -> None:
+    """Refuse texts like 1e-4 wherever they stand: no option of BasicSR is such a text."""
+    items = block.items() if isinstance(block, Mapping) else enumerate(block)
+    for name, value in items:
+        here = f"{key}.{name}" if key else str(name)
+        if isinstance(value, (Mapping, list)):
+            check_numbers_as_text(value, where, here)
+        elif isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", value) and is_number(value):
+            raise InputError(f"{where}{here}: YAML reads {value} as text; write {as_yaml_number(value)}")
+        elif value == "None":
+            raise InputError(f"{where}{here}: YAML reads None as text; write ~ for no value")
+
+
+def find(registry: Any, name: Any, where: str) -> Any:
+    """The object called `name` in one of BasicSR's registries."""
+    for candidate in (name, f"{name}_basicsr"):
+        if candidate in registry:
+            return registry.get(candidate)
+    raise InputError(f"{where}: {name!r} is not registered{suggest(str(name), registry.keys())}")
+
+
+def check_arguments(
+    function: Callable[..., Any],
+    block: Mapping[str, Any],
+    where: str,
+    *,
+    ignore: tuple[str, ...] = (),
+    given: tuple[str, ...] = (),
+) -> None:
+    """Every key of `block` is an argument of `function`, and every argument without a default is there."""
+    parameters = inspect.signature(function).parameters
+    names = [name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    swallows = any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and inspect.isclass(function)
+    for key in block:
+        if key not in names and key not in ignore and not swallows:
+            raise InputError(f"{where}.{key}: no such option{suggest(key, set(names) - set(given))}")
+    for name in names:
+        if parameters[name].default is inspect.Parameter.empty and name not in block and name not in given:
+            raise InputError(f"{where}.{name}: is missing; add it")

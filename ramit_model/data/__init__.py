@@ -1,0 +1,1 @@
+"""Data sets: pairs, clean images, their degradation and patches."""

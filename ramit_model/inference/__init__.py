@@ -1,0 +1,1 @@
+"""Running a network on images: padding, tiles, measuring results."""

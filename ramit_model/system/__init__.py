@@ -1,0 +1,1 @@
+"""Errors, files, memory, processes: what everything else stands on. Standard library only."""

@@ -1,0 +1,101 @@
+"""Work in several processes: results in order, few of them waiting, no process left behind."""
+
+import itertools
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import connection, get_context, parent_process, resource_tracker
+from typing import TypeVar
+
+from ramit_model.system.errors import InputError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+WAITING = 2
+"""Results a process may be ahead of the one that is awaited: bounds the memory, whatever the number of tasks."""
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ordered_map(function: Callable[[Task], Result], tasks: Iterable[Task], jobs: int) -> Iterator[Result]:
+    """`map`, by several processes.
+
+    Args:
+        function: Picklable, of a module that is quick to import.
+        tasks: Picklable.
+        jobs: Number of processes; 1 works in this one.
+
+    Yields:
+        Results in the order of `tasks`; at most `WAITING * jobs` are held.
+
+    Raises:
+        InputError: A process died.
+    """
+    if jobs == 1:
+        yield from map(function, tasks)
+        return
+    # Spawned, not forked: the parent has threads and an open LMDB.
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent)
+    waiting: deque[Future[Result]] = deque()
+    tasks = iter(tasks)
+    try:
+        for task in itertools.islice(tasks, WAITING * jobs):
+            waiting.append(_submit(pool, function, task))
+        while waiting:
+            yield waiting.popleft().result()
+            for task in itertools.islice(tasks, 1):
+                waiting.append(_submit(pool, function, task))
+    except BrokenProcessPool:
+        raise InputError(
+            "a process was killed, most likely for want of memory; run the same command with fewer --jobs"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+    with ctrl_c_put_off():
+        return pool.submit(function, task)
+
+
+@contextmanager
+def ctrl_c_put_off() -> Iterator[None]:
+    """While processes start, Ctrl-C waits; they never get it: it reaches the whole group, and the parent decides."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # What starts the first process starts this one too, and unblocks Ctrl-C when it is done.
+    resource_tracker.ensure_running()
+    noted = []
+    handler = signal.signal(signal.SIGINT, lambda *_: noted.append(1))
+    # A process that starts here has it blocked from its first moment; other threads of this one may still be hit.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if noted:
+            signal.raise_signal(signal.SIGINT)
+
+
+def end_with_parent() -> None:
+    """Let a process that was started here end when its parent does, even by SIGKILL."""
+    threading.Thread(target=_wait_for_end_of_parent, daemon=True).start()
+
+
+def _wait_for_end_of_parent() -> None:
+    """A worker waits for its next task for ever, even if its parent was killed."""
+    parent = parent_process()
+    assert parent is not None  # noqa: S101  for the type checker
+    connection.wait([parent.sentinel])
+    os._exit(1)

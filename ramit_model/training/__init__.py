@@ -1,0 +1,1 @@
+"""Training: the model class, schedule, sampler, checkpoints."""

@@ -1,0 +1,63 @@
+"""The progress line of a training: BasicSR's form, with a time to the end that is right, and TensorBoard scalars."""
+
+import datetime
+import time
+from typing import Any
+
+import ramit_arch  # noqa: F401  mends BasicSR for the imports below
+
+from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
+
+from ramit_model.training.schedule import Curriculum
+
+
+class ProgressLogger:
+    """Stands in for BasicSR's `MessageLogger`.
+
+    The time to the end is what remains at the pace of this process so far, validations and checkpoints included.
+
+    Args:
+        opt: Options after BasicSR's parser.
+        start_iter: Iteration that the training has reached.
+        tb_logger: TensorBoard writer or None.
+    """
+
+    def __init__(self, opt: dict[str, Any], start_iter: int = 0, tb_logger: Any = None) -> None:
+        self.name, self.total = opt["name"], int(opt["train"]["total_iter"])
+        self.tb_logger = tb_logger if opt["logger"].get("use_tb_logger") else None
+        self.start_iter, self.start_time = start_iter, time.monotonic()
+        self.images: int = opt.get("train_images", 0)
+        self.curriculum = Curriculum.from_options(opt, opt["world_size"]) if self.images else None
+
+    def reset_start_time(self) -> None:
+        """Forget the first iteration, which is slower than all others."""
+        self.start_iter, self.start_time = self.start_iter + 1, time.monotonic()
+
+    @master_only
+    def __call__(self, log_vars: dict[str, Any]) -> None:
+        """Log one line.
+
+        Args:
+            log_vars: epoch, iter, lrs; time and data_time of an iteration (seconds); the rest are losses and the like.
+        """
+        epoch, iteration, rates = (log_vars.pop(key) for key in ("epoch", "iter", "lrs"))
+        if self.curriculum:  # our loader makes the whole run one epoch: say how often every image was taken
+            epoch = self.curriculum.patches_before(iteration + 1) // self.images
+        seconds, waiting = log_vars.pop("time", 0.0), log_vars.pop("data_time", 0.0)
+        numbers = " ".join(f"{name}: {value:.4e}" for name, value in log_vars.items())
+        get_root_logger().info(
+            f"[{self.name[:5]}..][epoch:{epoch:3d}, iter:{iteration:8,d}, lr:({''.join(f'{r:.3e},' for r in rates)})] "
+            f"[eta: {self._remaining(iteration)}, time (data): {seconds:.3f} ({waiting:.3f})] {numbers}"
+        )
+        if self.tb_logger:
+            scalars = {f"losses/{k}" if k.startswith("l_") else k: value for k, value in log_vars.items()}
+            for name, value in {**scalars, "lr": rates[0], "time": seconds, "data_time": waiting}.items():
+                self.tb_logger.add_scalar(name, value, iteration)
+
+    def _remaining(self, iteration: int) -> str:
+        done = iteration - self.start_iter
+        if done < 1:
+            return "?"
+        pace = (time.monotonic() - self.start_time) / done
+        return str(datetime.timedelta(seconds=round(pace * (self.total - iteration))))

@@ -1,0 +1,99 @@
+"""Goes on from a checkpoint: the newest that loads whole, and the random number generators as they were."""
+
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import ramit_arch  # noqa: F401  mends BasicSR for the imports below
+from ramit_arch.compat import training_states
+
+import numpy as np
+import torch
+from basicsr.utils import check_resume
+
+from ramit_model.data.patches import DRAWN
+from ramit_model.inference.weights import read_checkpoint, read_weights
+from ramit_model.system.errors import InputError
+
+
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """Stands in for BasicSR's function of this name, with and without a GPU.
+
+    With `--auto_resume` it takes the newest checkpoint that loads whole and says which it passed over. Sets
+    `opt["resume_iter"]`.
+
+    Args:
+        opt: Options after BasicSR's parser.
+
+    Returns:
+        The training state in host memory; None to begin anew.
+
+    Raises:
+        InputError: The state that the options name does not load; or there are checkpoints, but none is whole.
+    """
+    path, state = opt["path"].get("resume_state"), None
+    if opt["auto_resume"]:
+        path, state = _newest_whole(opt["name"], announce=opt["rank"] == 0)
+        opt["path"]["resume_state"] = path
+    elif path:
+        state = _read_state(Path(path))
+    if state is None:
+        return None
+    check_resume(opt, state["iter"])
+    opt["resume_iter"] = state["iter"]
+    # Our data loader makes one epoch of the whole run, and BasicSR's loop may not begin behind the last one.
+    return {**state, "epoch": 0} if opt["datasets"]["train"]["type"] in DRAWN else state
+
+
+def _newest_whole(name: str, *, announce: bool) -> tuple[str | None, dict[str, Any] | None]:
+    passed_over = []
+    for path in training_states(name):
+        try:
+            state = _read_state(path)
+            read_weights(path.parents[1] / "models" / f"net_g_{path.stem}.pth")
+        except InputError as error:
+            passed_over.append(path.name)
+            if announce:
+                print(f"--auto_resume passes over {path.name}: {error.line}", file=sys.stderr, flush=True)
+        else:
+            return str(path), state
+    if passed_over:
+        raise InputError(
+            f"experiments/{name}: none of {len(passed_over)} checkpoints loads whole; remove or rename the folder to "
+            "begin anew"
+        )
+    if announce and Path("experiments", name).is_dir():
+        print(f"--auto_resume: experiments/{name} has no checkpoint yet; the training begins anew", file=sys.stderr)
+    return None, None
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    state = read_checkpoint(path)
+    if not isinstance(state, dict) or not {"epoch", "iter", "optimizers"} <= state.keys():
+        raise InputError(f"{path}: is no training state; name a .state file")
+    return state
+
+
+def random_states() -> dict[str, Any]:
+    """The states of all random number generators of this process, as plain data."""
+    _, keys, position, has_gauss, gauss = np.random.get_state()
+    states: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Put the generators of this process into the states that `random_states` gave."""
+    version, keys, gauss = states["python"]
+    random.setstate((version, tuple(keys), gauss))
+    keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(states["torch"].cpu())
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"].cpu())

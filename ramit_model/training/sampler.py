@@ -1,0 +1,190 @@
+"""Feeds a training: which patch every iteration takes is a pure function of the seed and the iteration."""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from logging import Logger
+from typing import Any
+
+import ramit_arch  # noqa: F401  mends BasicSR for the imports below
+
+import basicsr.train
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.data.prefetch_dataloader import PrefetchDataLoader
+from torch.utils.data import DataLoader, Sampler
+
+from ramit_model.data.patches import DRAWN, Draw, group_sub_images
+from ramit_model.system.errors import InputError
+from ramit_model.training.schedule import Curriculum
+
+basicsr_create_train_val_dataloader = basicsr.train.create_train_val_dataloader
+
+
+SUB_IMAGE_SEEDS = 1 << 96
+"""Above the seeds of all patches, so that which sub-image is taken says nothing about the place of the patch in it."""
+
+
+class DrawSampler(Sampler[list[Draw]]):
+    """The batches of one process, from the iteration after `start` to the last.
+
+    Every image is taken once before any is taken again, in an order that is shuffled anew each time; of an image that
+    lies in sub-images, each is as likely as the others. Which patch has which place in a batch does not depend on the
+    number of processes: together they take what a single one would.
+
+    Args:
+        curriculum: Says patch and batch size of every iteration.
+        images: Number of images in the data set; where they lie in sub-images, the entries of each image.
+        seed: `manual_seed` of the options.
+        rank: Of this process.
+        world_size: Number of processes.
+        start: Iteration that a resumed training has reached, or 0.
+    """
+
+    def __init__(
+        self,
+        curriculum: Curriculum,
+        images: int | Sequence[Sequence[int]],
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+    ) -> None:
+        self.sub_images = None if isinstance(images, int) else images
+        self.images = images if isinstance(images, int) else len(images)
+        self.curriculum, self.seed, self.start = curriculum, seed, start
+        self.rank, self.world_size = rank, world_size
+
+    def __len__(self) -> int:
+        return max(0, self.curriculum.total_iter - self.start)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for iteration in range(self.start + 1, self.curriculum.total_iter + 1):
+            yield self.batch(iteration)
+
+    def batch(self, iteration: int) -> list[Draw]:
+        """What this process takes in `iteration`."""
+        stage, first = self.curriculum.stage(iteration), self.curriculum.patches_before(iteration)
+        return [
+            self._draw(position, stage.patch_size)
+            for position in range(first + self.rank, first + stage.batch_size, self.world_size)
+        ]
+
+    def _draw(self, position: int, patch_size: int) -> Draw:
+        epoch, place = divmod(position, self.images)
+        index, seed = _shuffled(self.images, self.seed, epoch)[place], (self.seed << 48) + position
+        if self.sub_images is not None:
+            index = random.Random(SUB_IMAGE_SEEDS + seed).choice(self.sub_images[index])  # noqa: S311  no secrets here
+        return Draw(index, patch_size, seed)
+
+    def set_epoch(self, epoch: int) -> None:
+        """BasicSR's loop calls this; the iteration alone decides here."""
+
+
+@lru_cache(maxsize=2)
+def _shuffled(count: int, seed: int, epoch: int) -> list[int]:
+    generator = torch.Generator().manual_seed((seed << 24) + epoch)
+    order: list[int] = torch.randperm(count, generator=generator).tolist()
+    return order
+
+
+class _WholeRun:
+    """A loader that starts its workers when the first batch is asked for, not when BasicSR merely makes an iterator."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.loader
+
+
+def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[Any, Any, list[Any], int, int]:
+    """Stands in for BasicSR's function of this name.
+
+    Args:
+        opt: Options after BasicSR's parser; `train_images` is set, the number of images in the training set.
+        logger: BasicSR's.
+
+    Returns:
+        Training loader (ends after the last iteration), its sampler, validation loaders, last epoch, iterations.
+
+    Raises:
+        InputError: The data set has no image for a batch, or one smaller than the largest patch.
+    """
+    dataset_opt = opt["datasets"]["train"]
+    if dataset_opt["type"] not in DRAWN:
+        created: tuple[Any, Any, list[Any], int, int] = basicsr_create_train_val_dataloader(opt, logger)
+        if len(created[0]) == 0:
+            raise InputError(
+                f"data set {dataset_opt['name']}: {len(created[1])} patches an epoch make no batch of "
+                f"{dataset_opt['batch_size_per_gpu']}; raise dataset_enlarge_ratio, or take smaller batches"
+            )
+        return created
+    dataset, sampler = training_set(opt)
+    curriculum, opt["train_images"] = sampler.curriculum, sampler.images
+    epochs = math.ceil(curriculum.patches_before(curriculum.total_iter + 1) / sampler.images)
+    sub_images = f" ({len(dataset)} sub-images)" if dataset_opt.get("sub_images") else ""
+    logger.info(
+        f"Training on {sampler.images} images{sub_images} of {dataset_opt['name']}, {curriculum.total_iter} "
+        f"iterations, {epochs} patches an image.{_describe(curriculum)}"
+    )
+    loaders = [
+        build_dataloader(build_dataset(block), block, dist=opt["dist"], seed=opt["manual_seed"])
+        for phase, block in opt["datasets"].items()
+        if phase.partition("_")[0] == "val"
+    ]
+    # To BasicSR's loop the whole run is one epoch: workers are started once and never pause.
+    return _WholeRun(_train_loader(dataset, dataset_opt, sampler)), sampler, loaders, 0, curriculum.total_iter
+
+
+def training_set(opt: dict[str, Any]) -> tuple[Any, DrawSampler]:
+    """Build the training set, one of `DRAWN`.
+
+    Args:
+        opt: Options after BasicSR's parser.
+
+    Returns:
+        The data set, and the batches that this process takes of it.
+
+    Raises:
+        InputError: There is no image, or one is smaller than the largest patch.
+    """
+    curriculum = Curriculum.from_options(opt, opt["world_size"])
+    largest = max(curriculum.stage(first).patch_size for first in (1, *curriculum.switches))
+    dataset = build_dataset({**opt["datasets"]["train"], "gt_size": largest * opt["scale"]})
+    dataset.check_images(largest)
+    return dataset, DrawSampler(
+        curriculum,
+        group_sub_images(dataset.gt_paths) if dataset.opt.get("sub_images") else len(dataset),
+        seed=opt["manual_seed"],
+        rank=opt["rank"],
+        world_size=opt["world_size"],
+        start=opt.get("resume_iter", 0),
+    )
+
+
+def _train_loader(dataset: Any, opt: dict[str, Any], sampler: DrawSampler) -> DataLoader[Any]:
+    arguments: dict[str, Any] = {
+        "dataset": dataset,
+        "batch_sampler": sampler,
+        "num_workers": opt["num_worker_per_gpu"],
+        "pin_memory": opt.get("pin_memory", False) and torch.cuda.is_available(),
+    }
+    if opt.get("prefetch_mode") == "cpu":
+        return PrefetchDataLoader(num_prefetch_queue=opt.get("num_prefetch_queue", 1), **arguments)
+    return DataLoader(**arguments)
+
+
+def _describe(curriculum: Curriculum) -> str:
+    """One line for each stretch of the schedule."""
+    lines = []
+    for first in (1, *curriculum.switches):
+        stage, parts = curriculum.stage(first), curriculum.trainable(first)
+        what = f", only {', '.join(parts)}" if parts else ""
+        lines.append(f"\n\tfrom iteration {first}: LQ patch {stage.patch_size}, batch {stage.batch_size}{what}")
+    return "".join(lines)

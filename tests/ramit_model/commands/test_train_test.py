@@ -1,0 +1,37 @@
+"""What is decided before processes start; test_training.py starts them."""
+
+import pytest
+import torch
+
+from ramit_model.commands import train_test as launch
+from ramit_model.system.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("num_gpu", "present", "expected"), [("auto", 4, 1), ("auto", 1, "auto"), ("auto", 0, "auto"), (4, 4, 4)]
+)
+def test_one_process_takes_one_gpu(num_gpu, present: int, expected, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: present)
+    options = {"num_gpu": num_gpu}
+    launch.choose_one_gpu(options)
+    assert options["num_gpu"] == expected
+    assert ("--nproc 4" in capsys.readouterr().out) is (num_gpu != expected)
+
+
+def test_launcher_arguments_are_torchruns() -> None:
+    launch.check_launcher_arguments([])
+    launch.check_launcher_arguments(["--nnodes", "2", "--node-rank=1", "--rdzv-endpoint", "host:29400"])
+    for wrong in (["--nodes", "2"], ["--nnodes"], ["more"]):
+        with pytest.raises(InputError, match="--help"):
+            launch.check_launcher_arguments(wrong)
+
+
+@pytest.mark.parametrize(
+    ("environment", "rank"), [({}, 0), ({"SLURM_PROCID": "3"}, 3), ({"RANK": "2", "SLURM_PROCID": "0"}, 2)]
+)
+def test_rank(environment: dict[str, str], rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert launch.rank() == rank
