@@ -30,9 +30,9 @@ def kernels() -> list[Extension]:
     kinds = {"_avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "_avx2": ["-march=x86-64-v3"]}
     return [
         Extension(
-            f"ramit_arch.kernels.{name}",
-            sources=sorted(map(str, Path("ramit_arch/kernels").glob("*.cpp"))),
-            depends=sorted(map(str, Path("ramit_arch/kernels").glob("*.h"))),
+            f"ramit_arch.kernels.cpu.{name}",
+            sources=sorted(map(str, Path("ramit_arch/kernels/cpu").glob("*.cpp"))),
+            depends=sorted(map(str, Path("ramit_arch/kernels/cpu").glob("*.h"))),
             extra_compile_args=[*flags, *kind],
             extra_link_args=["-fopenmp"],
             language="c++",

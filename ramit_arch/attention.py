@@ -3,7 +3,7 @@
 import math
 
 from ramit_arch.kernels import window_attention
-from ramit_arch.kernels.plain import channel_mixing, channel_products
+from ramit_arch.kernels.reference import channel_mixing, channel_products
 from ramit_arch.pointwise import Pointwise
 from ramit_arch.windows import Windows
 

@@ -1,7 +1,7 @@
 """MobiVari: the MobileNet variations that RAMiT mixes features with."""
 
-from ramit_arch.kernels import calls
-from ramit_arch.kernels.transform import mix
+from ramit_arch.kernels.cpu import binding
+from ramit_arch.kernels.cpu.transform import mix
 from ramit_arch.layout import channels_first, channels_last
 from ramit_arch.pointwise import Pointwise
 
@@ -29,7 +29,7 @@ class MobiVari(nn.Module):
         self.residual = dim == out_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        return mix(x, *self.layers()) if calls.fits(x, *self.channels) else self._plain(x)
+        return mix(x, *self.layers()) if binding.fits(x, *self.channels) else self._plain(x)
 
     def layers(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], int]:
         """Weights as the kernels take them."""

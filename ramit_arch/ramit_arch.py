@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ramit_arch.attention import ChannelAttention, SpatialAttention
-from ramit_arch.kernels import add_norm, calls, inference
-from ramit_arch.kernels.transform import transform
+from ramit_arch.kernels import add_norm
+from ramit_arch.kernels.cpu import binding, inference
+from ramit_arch.kernels.cpu.transform import transform
 from ramit_arch.layout import channels_first, channels_last
 from ramit_arch.mobivari import MobiVari, mobivari
 from ramit_arch.normalisation import SR_MEAN, SR_STD, STATISTICS, Normalisation
@@ -307,7 +308,7 @@ class DRAMiTBlock(nn.Module):
             The block's output, its attentions, and their mix (or anything, unless wanted), (B, H, W, C).
         """
         helpers = attentions if self.helper else None
-        fits = calls.fits(x, *self.mobivari.channels, self.ffn.hidden.out_channels, side=self.window_size)
+        fits = binding.fits(x, *self.mobivari.channels, self.ffn.hidden.out_channels, side=self.window_size)
         fused = fits and self.fused and not torch.is_grad_enabled()
         attentions = self._attend_fused(x, helpers, windows.shift) if fused else self._attend(x, helpers, windows)
         if fits:

@@ -4,7 +4,7 @@ import inspect
 from dataclasses import fields
 
 from ramit_arch import RAMiT, RAMiTSettings, ramit_settings
-from ramit_arch.kernels import calls
+from ramit_arch.kernels.cpu import binding
 
 import pytest
 import torch
@@ -97,7 +97,7 @@ def test_dtypes(dtype: torch.dtype, tolerance: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_without_kernels(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU. A black image has queries and keys of hardly any length, and sums over many pixels grow large."""
-    monkeypatch.setattr(calls, "fits", lambda *_, **__: False)
+    monkeypatch.setattr(binding, "fits", lambda *_, **__: False)
     net = tiny().eval()
     for x in (torch.rand(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)):
         with torch.no_grad():

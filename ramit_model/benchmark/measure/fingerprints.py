@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ramit_arch.kernels.library import library
+from ramit_arch.kernels.cpu.library import library
 
 from ramit_model.benchmark.measure.machine import machine, versions
 from ramit_model.benchmark.plan import Network

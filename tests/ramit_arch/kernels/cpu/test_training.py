@@ -5,10 +5,10 @@ import importlib.util
 from collections.abc import Callable, Iterator
 
 from ramit_arch import RAMiT
-from ramit_arch.kernels import calls, training
-from ramit_arch.kernels.library import library
-from ramit_arch.kernels.training import fits, window_attention
-from ramit_arch.kernels.transform import mix, transform
+from ramit_arch.kernels.cpu import binding, training
+from ramit_arch.kernels.cpu.library import library
+from ramit_arch.kernels.cpu.training import fits, window_attention
+from ramit_arch.kernels.cpu.transform import mix, transform
 from ramit_arch.mobivari import mobivari
 from ramit_arch.ramit_arch import ChannelNorm, DRAMiTBlock, FeedForward
 
@@ -169,7 +169,7 @@ def test_what_fits() -> None:
     assert not fits(qkv.bfloat16(), 16)
     assert not fits(qkv[:, :49], 16)
     assert not fits(qkv.to("meta"), 16)
-    assert not fits(qkv, calls.MOST_HEAD_DIM + 1)
+    assert not fits(qkv, binding.MOST_HEAD_DIM + 1)
 
 
 # MobiVari, norms and feed-forward network
@@ -177,10 +177,10 @@ def test_what_fits() -> None:
 
 @pytest.fixture
 def avx2(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = importlib.util.find_spec("ramit_arch.kernels._avx2")
+    found = importlib.util.find_spec("ramit_arch.kernels.cpu._avx2")
     assert found is not None
     kernels = ctypes.CDLL(found.origin)
-    for module in calls, training:
+    for module in binding, training:
         monkeypatch.setattr(module, "library", lambda: kernels)
 
 
@@ -235,7 +235,7 @@ class Rest(nn.Module):
 
     def forward(self, attentions: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         if attentions.dtype == torch.float32:
-            assert calls.fits(x, *self.mobivari.channels)
+            assert binding.fits(x, *self.mobivari.channels)
             return transform(attentions, x, *self.mobivari.layers(), self.weights(), True)
         mixed = self.mobivari(attentions)
         x = self.norm1(mixed, x)
@@ -341,13 +341,13 @@ def test_only_inputs_and_weights_are_kept() -> None:
 @needs_kernels
 def test_which_maps_fit() -> None:
     x = torch.zeros(1, 16, 24, 48)
-    assert calls.fits(x, 48, 96)
-    assert calls.fits(x.bfloat16(), 48)
-    assert not calls.fits(x.double(), 48)
-    assert not calls.fits(x[:, :, :20], 48)
-    assert not calls.fits(x[:, :10], 48)
-    assert not calls.fits(x, 48, calls.MOST + 1)
-    assert not calls.fits(x, 48, side=16)
+    assert binding.fits(x, 48, 96)
+    assert binding.fits(x.bfloat16(), 48)
+    assert not binding.fits(x.double(), 48)
+    assert not binding.fits(x[:, :, :20], 48)
+    assert not binding.fits(x[:, :10], 48)
+    assert not binding.fits(x, 48, binding.MOST + 1)
+    assert not binding.fits(x, 48, side=16)
 
 
 @needs_kernels

@@ -3,9 +3,9 @@
 import ctypes
 from typing import Any
 
-from ramit_arch.kernels import calls
-from ramit_arch.kernels.calls import MOST_HEAD_DIM, address, call, ready
-from ramit_arch.kernels.library import library
+from ramit_arch.kernels.cpu import binding
+from ramit_arch.kernels.cpu.binding import MOST_HEAD_DIM, address, call, ready
+from ramit_arch.kernels.cpu.library import library
 
 import torch
 from torch import Tensor
@@ -15,11 +15,11 @@ TOKENS = 64
 
 
 class _Attention(ctypes.Structure):
-    _fields_ = calls.fields("windows heads head_dim row", "qkv gate scale bias y")
+    _fields_ = binding.fields("windows heads head_dim row", "qkv gate scale bias y")
 
 
 class _Gradients(ctypes.Structure):
-    _fields_ = calls.fields("", "y qkv gate scale bias")
+    _fields_ = binding.fields("", "y qkv gate scale bias")
 
 
 def fits(qkv: Tensor, head_dim: int) -> bool:

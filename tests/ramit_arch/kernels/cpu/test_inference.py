@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ramit_arch import RAMiT, mobivari, ramit_arch
-from ramit_arch.kernels import calls, inference, library
+from ramit_arch.kernels.cpu import binding, inference, library
 
 import pytest
 import torch
@@ -25,10 +25,10 @@ def variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Use the kernels for one kind of processor."""
     if request.param == "_avx512" and torch.backends.cpu.get_cpu_capability() != "AVX512":
         pytest.skip("this processor has no AVX-512")
-    found = importlib.util.find_spec(f"ramit_arch.kernels.{request.param}")
+    found = importlib.util.find_spec(f"ramit_arch.kernels.cpu.{request.param}")
     assert found is not None
     kernels = ctypes.CDLL(found.origin)
-    monkeypatch.setattr(calls, "library", lambda: kernels)
+    monkeypatch.setattr(binding, "library", lambda: kernels)
     return request.param
 
 
@@ -42,7 +42,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def without_kernels(net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(calls, "fits", lambda *_, **__: False)
+        patch.setattr(binding, "fits", lambda *_, **__: False)
         return net(x)
 
 
@@ -154,7 +154,7 @@ def test_operators_describe_themselves_truly(module: ModuleType, operator: str) 
 def test_kernels_can_be_turned_off() -> None:
     code = (
         "import os; os.environ['RAMIT_KERNELS'] = '0'\n"
-        "from ramit_arch.kernels.library import library\n"
+        "from ramit_arch.kernels.cpu.library import library\n"
         "assert library() is None\n"
     )
     run_python(code)

@@ -7,16 +7,16 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
-from ramit_arch.kernels import calls
-from ramit_arch.kernels.calls import MOST, MOST_HEAD_DIM, SUFFIXES, call, padded, panel, rounded_up
-from ramit_arch.kernels.plain import channel_mixing
+from ramit_arch.kernels.cpu import binding
+from ramit_arch.kernels.cpu.binding import MOST, MOST_HEAD_DIM, SUFFIXES, call, padded, panel, rounded_up
+from ramit_arch.kernels.reference import channel_mixing
 
 import torch
 from torch import Tensor
 
 
 class _Attend(ctypes.Structure):
-    _fields_ = calls.fields(
+    _fields_ = binding.fields(
         "batch height width channels spatial_heads channel_heads head_dim shift helped",
         "x helpers y qkv_weight qkv_bias scale position_bias proj_weight proj_bias",
     )
@@ -61,7 +61,7 @@ def attend(
     y = torch.empty_like(x)
     with torch.autocast("cpu", enabled=False):
         bias = qkv[1] if len(qkv) > 1 else torch.zeros(3 * channels)
-        structure, kept = calls.structure(
+        structure, kept = binding.structure(
             _Attend,
             [batch, height, width, channels, sp_heads, ch_heads, dim, shift, helpers is not None],
             [x, None if helpers is None else helpers.contiguous(), y],

@@ -4,7 +4,7 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
-from ramit_arch.kernels.library import library
+from ramit_arch.kernels.cpu.library import library
 
 import torch
 from torch import Tensor

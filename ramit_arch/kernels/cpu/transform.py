@@ -8,15 +8,15 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
-from ramit_arch.kernels import calls
-from ramit_arch.kernels.calls import SUFFIXES, address, call, padded, panel, ready, rounded_up
+from ramit_arch.kernels.cpu import binding
+from ramit_arch.kernels.cpu.binding import SUFFIXES, address, call, padded, panel, ready, rounded_up
 
 import torch
 from torch import Tensor
 
 
 class _Transform(ctypes.Structure):
-    _fields_ = calls.fields(
+    _fields_ = binding.fields(
         "batch height width in_channels hidden groups out_channels residual keep_mix ffn_hidden",
         "attentions x y mix exp_weight exp_bias dw_weight dw_bias pw_weight pw_bias norm1_weight norm1_bias "
         "hidden_weight hidden_bias out_weight out_bias norm2_weight norm2_bias",
@@ -24,7 +24,7 @@ class _Transform(ctypes.Structure):
 
 
 class _Gradients(ctypes.Structure):
-    _fields_ = calls.fields(
+    _fields_ = binding.fields(
         "",
         "y mix attentions x depthwise exp_back pw_back hidden_back out_back "
         "exp_weight exp_bias dw_weight dw_bias pw_weight pw_bias norm1_weight norm1_bias "
@@ -128,7 +128,7 @@ def _structure(
         layers = [panel(hidden_weight), padded(hidden_bias), panel(out_weight), padded(out_bias)]
         ffn = [padded(norm1_weight), padded(norm1_bias), *layers, padded(norm2_weight), padded(norm2_bias)]
     sizes = [batch, height, width, channels, expanded, groups, out, channels == out]
-    return calls.structure(
+    return binding.structure(
         _Transform,
         [*sizes, mixed is not None and mixed.numel() > 0, len(rest[2]) if rest else 0],
         [source, x, y, mixed],
