@@ -19,8 +19,8 @@ from ramit_model.config.options import (
     check_metrics,
     check_name,
     check_network,
+    expand_sigma_sets,
     read_options,
-    test_at_each_sigma,
 )
 from ramit_model.config.validation import Block, Natural, Sigma, Typed, check_form, suggest
 from ramit_model.system.errors import InputError
@@ -278,7 +278,7 @@ def _test_sets(options: Options, file: str) -> list[Options]:
                 f"{file}: datasets.{phase}.dataroot_gt: is missing; without GT there is nothing to measure"
             )
     spread = {"datasets": options["datasets"], "val": options.get("val")}
-    test_at_each_sigma(spread, file)
+    expand_sigma_sets(spread, file)
     names = [block["name"] for block in spread["datasets"].values()]
     for name in names:
         if names.count(name) > 1:

@@ -19,7 +19,7 @@ from ramit_model.benchmark.measure.counting import count
 from ramit_model.benchmark.measure.fingerprints import environment, weights_of
 from ramit_model.benchmark.measure.isolation import be_quiet
 from ramit_model.benchmark.measure.measurements import Measurements
-from ramit_model.benchmark.measure.quality import Quality, TestImage, TestSet, read_gt, read_sets, reference
+from ramit_model.benchmark.measure.quality import EvalImage, ImageSet, Quality, read_gt, read_sets, reference
 from ramit_model.benchmark.plan import Network, Plan, StripPlan
 from ramit_model.benchmark.report.report import write_report
 from ramit_model.benchmark.report.strips import choose_crop, crop_psnr, draw_strip
@@ -58,8 +58,8 @@ def run_benchmark(plan: Plan, out: Path) -> Results:
     here = environment()
     with Measurements(out / MEASUREMENTS) as store:
         networks = [_info(network, plan) for network in plan.networks]
-        test_sets = read_sets(plan)
-        quality = Quality(plan, test_sets, store, here, out / "pictures")
+        image_sets = read_sets(plan)
+        quality = Quality(plan, image_sets, store, here, out / "pictures")
         quality.measure()
         costs = measure_costs(plan, store, here)
         for line in quality.not_drawn():
@@ -75,7 +75,7 @@ def run_benchmark(plan: Plan, out: Path) -> Results:
             machine=here["machine"],
             versions=here["versions"],
             networks=networks,
-            datasets=[_set_quality(quality, test_set) for test_set in test_sets],
+            datasets=[_set_quality(quality, image_set) for image_set in image_sets],
             costs=costs,
             strips=[strip for strip, _ in strips],
             notes=plan.missing,
@@ -115,9 +115,9 @@ def _counts(built: nn.Module, network: Network, scale: int) -> Counts | None:
         return None
 
 
-def _set_quality(quality: Quality, test_set: TestSet) -> SetQuality:
+def _set_quality(quality: Quality, image_set: ImageSet) -> SetQuality:
     plan = quality.plan
-    results = {quality.name_of(network): _network_quality(quality, test_set, network) for network in quality.networks}
+    results = {quality.name_of(network): _network_quality(quality, image_set, network) for network in quality.networks}
     psnr = psnr_metric(plan.metrics)
     measured = {
         name: {image: metrics[psnr] for image, metrics in result.images.items()} if psnr else {}
@@ -125,9 +125,9 @@ def _set_quality(quality: Quality, test_set: TestSet) -> SetQuality:
         if name != reference(plan.scale)
     }
     return SetQuality(
-        name=test_set.name,
-        images=[image.name for image in test_set.images],
-        image_count=test_set.image_count,
+        name=image_set.name,
+        images=[image.name for image in image_set.images],
+        image_count=image_set.image_count,
         metrics=plan.metrics,
         reference=reference(plan.scale),
         results=results,
@@ -135,9 +135,9 @@ def _set_quality(quality: Quality, test_set: TestSet) -> SetQuality:
     )
 
 
-def _network_quality(quality: Quality, test_set: TestSet, network: Network | None) -> NetworkQuality:
+def _network_quality(quality: Quality, image_set: ImageSet, network: Network | None) -> NetworkQuality:
     plan = quality.plan
-    values = {image.name: quality.value(test_set, network, image) for image in test_set.images}
+    values = {image.name: quality.value(image_set, network, image) for image in image_set.images}
     images: dict[str, dict[str, float]] = {
         name: value["metrics"] for name, value in values.items() if "metrics" in value
     }
@@ -146,13 +146,13 @@ def _network_quality(quality: Quality, test_set: TestSet, network: Network | Non
     intervals = {metric: mean_interval(column) for metric, column in columns.items()}
     difference: dict[str, float] = {}
     figures = published.load()[network.published].sets if network and network.published else {}
-    complete = len(images) == test_set.image_count
+    complete = len(images) == image_set.image_count
     if (
         complete
-        and test_set.name in figures
-        and published.comparable(test_set.name, len(images), plan.metrics, plan.scale)
+        and image_set.name in figures
+        and published.comparable(image_set.name, len(images), plan.metrics, plan.scale)
     ):
-        difference = published.differences(average, figures[test_set.name])
+        difference = published.differences(average, figures[image_set.name])
     return NetworkQuality(
         images=images,
         average=average,
@@ -163,11 +163,11 @@ def _network_quality(quality: Quality, test_set: TestSet, network: Network | Non
     )
 
 
-def _strip(quality: Quality, test_set: TestSet, image: TestImage, drawn: StripPlan) -> tuple[Strip, bytes] | None:
+def _strip(quality: Quality, image_set: ImageSet, image: EvalImage, drawn: StripPlan) -> tuple[Strip, bytes] | None:
     """A comparison picture and its entry; None where the crop is not inside the image."""
     plan = quality.plan
-    gt = read_gt(test_set, image)
-    pictures = _pictures(quality, test_set, image)
+    gt = read_gt(image_set, image)
+    pictures = _pictures(quality, image_set, image)
     # Where blurring costs most there is detail to compare; where the input is worst, dark walls or mere noise.
     crop = drawn.crop or choose_crop(gt, cv2.GaussianBlur(gt, (0, 0), BLUR), drawn.size)
     height, width = gt.shape[:2]
@@ -180,33 +180,33 @@ def _strip(quality: Quality, test_set: TestSet, image: TestImage, drawn: StripPl
     psnr = psnr_metric(plan.metrics)
     on_y = bool(psnr and plan.metrics[psnr].get("test_y_channel"))
     in_crop = {name: crop_psnr(picture, gt, crop, test_y_channel=on_y) for name, picture in pictures.items()}
-    whole = _psnr_of(quality, test_set, image)
+    whole = _psnr_of(quality, image_set, image)
     captions = {
         name: f"{whole[name]:.2f} dB (crop {value:.2f})" if name in whole else f"crop {value:.2f} dB"
         for name, value in in_crop.items()
     }
     # An image may be drawn more than once.
-    file = f"strips/{test_set.name}_{image.name}_{'_'.join(map(str, crop))}.png"
+    file = f"strips/{image_set.name}_{image.name}_{'_'.join(map(str, crop))}.png"
     restored = {name: value for name, value in whole.items() if name != reference(plan.scale)}
     best = [name for name, value in restored.items() if value == max(restored.values())]
-    content = draw_strip(gt, pictures, crop, captions, f"{test_set.name}, {image.name}", best)
-    return Strip(test_set.name, image.name, crop, file, whole, in_crop), content
+    content = draw_strip(gt, pictures, crop, captions, f"{image_set.name}, {image.name}", best)
+    return Strip(image_set.name, image.name, crop, file, whole, in_crop), content
 
 
-def _pictures(quality: Quality, test_set: TestSet, image: TestImage) -> dict[str, Picture]:
+def _pictures(quality: Quality, image_set: ImageSet, image: EvalImage) -> dict[str, Picture]:
     """What the reference and every network made of an image."""
     pictures: dict[str, Any] = {}
     for network in quality.networks:
-        path = quality.picture(test_set, network, image)
+        path = quality.picture(image_set, network, image)
         if path.is_file():
             pictures[quality.name_of(network)] = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     return pictures
 
 
-def _psnr_of(quality: Quality, test_set: TestSet, image: TestImage) -> dict[str, float]:
+def _psnr_of(quality: Quality, image_set: ImageSet, image: EvalImage) -> dict[str, float]:
     psnr, psnrs = psnr_metric(quality.plan.metrics), {}
     for network in quality.networks:
-        metrics: dict[str, float] = quality.value(test_set, network, image).get("metrics", {})
+        metrics: dict[str, float] = quality.value(image_set, network, image).get("metrics", {})
         if psnr in metrics:
             psnrs[quality.name_of(network)] = metrics[psnr]
     return psnrs

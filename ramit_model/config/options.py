@@ -255,11 +255,11 @@ def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterab
     if model_type is None or model_type in CHECKED_MODELS:
         check_form(_TrainOptions if is_train else _TestOptions, options, f"{path}: ")
     _check_meaning(options, str(path), is_train)
-    test_at_each_sigma(options, str(path))
+    expand_sigma_sets(options, str(path))
     return options
 
 
-def test_at_each_sigma(options: Options, file: str) -> None:
+def expand_sigma_sets(options: Options, file: str) -> None:
     """Replace each validation or test set of clean images by one for each noise level in `val.sigma`."""
     datasets: Options = {}
     for phase, dataset in options["datasets"].items():
@@ -392,15 +392,15 @@ def _check_channels(network: Any, options: Options, file: str) -> None:
 
 def _check_plan(options: Options, file: str) -> None:
     """The schedule is consistent, and every batch can be shared out."""
-    from ramit_model.training.schedule import Curriculum
+    from ramit_model.training.schedule import Schedule
 
     world_size, train = int(os.environ.get("WORLD_SIZE", "1")), options["train"]
     try:
-        curriculum = Curriculum.from_options(options, world_size)
+        schedule = Schedule.from_options(options, world_size)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
     parts = world_size * train.get("accumulate", 1)
-    for stage in curriculum.stages:
+    for stage in schedule.stages:
         if stage.batch_size % parts:
             raise InputError(
                 f"{file}: a batch of {stage.batch_size} cannot be shared out evenly over {world_size} processes times "

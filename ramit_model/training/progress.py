@@ -9,7 +9,7 @@ import ramit_arch  # noqa: F401  mends BasicSR for the imports below
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 
-from ramit_model.training.schedule import Curriculum
+from ramit_model.training.schedule import Schedule
 
 
 class ProgressLogger:
@@ -28,7 +28,7 @@ class ProgressLogger:
         self.tb_logger = tb_logger if opt["logger"].get("use_tb_logger") else None
         self.start_iter, self.start_time = start_iter, time.monotonic()
         self.images: int = opt.get("train_images", 0)
-        self.curriculum = Curriculum.from_options(opt, opt["world_size"]) if self.images else None
+        self.schedule = Schedule.from_options(opt, opt["world_size"]) if self.images else None
 
     def reset_start_time(self) -> None:
         """Forget the first iteration, which is slower than all others."""
@@ -42,8 +42,8 @@ class ProgressLogger:
             log_vars: epoch, iter, lrs; time and data_time of an iteration (seconds); the rest are losses and the like.
         """
         epoch, iteration, rates = (log_vars.pop(key) for key in ("epoch", "iter", "lrs"))
-        if self.curriculum:  # our loader makes the whole run one epoch: say how often every image was taken
-            epoch = self.curriculum.patches_before(iteration + 1) // self.images
+        if self.schedule:  # our loader makes the whole run one epoch: say how often every image was taken
+            epoch = self.schedule.patches_before(iteration + 1) // self.images
         seconds, waiting = log_vars.pop("time", 0.0), log_vars.pop("data_time", 0.0)
         numbers = " ".join(f"{name}: {value:.4e}" for name, value in log_vars.items())
         get_root_logger().info(

@@ -24,7 +24,7 @@ from ramit_model.system.errors import InputError
 from ramit_model.system.files import remove_leftovers
 from ramit_model.training.checkpoint import save_atomically
 from ramit_model.training.resume import random_states, restore_random_states
-from ramit_model.training.schedule import Curriculum
+from ramit_model.training.schedule import Schedule
 from ramit_model.training.validation_history import ValidationHistory
 
 AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -36,7 +36,7 @@ class RestorationModel(SRModel):
     """Trains and tests one network that maps LQ images to GT images.
 
     What differs from `SRModel`: the learning rate, the stages of progressive training and the warm start follow a
-    `Curriculum`; mixed precision, gradient clipping, batches in parts, torch.compile and channels-last are options;
+    `Schedule`; mixed precision, gradient clipping, batches in parts, torch.compile and channels-last are options;
     nothing waits for the GPU but what is logged; a loss that is no number ends the run; checkpoints are written whole
     or not at all and hold all that a training needs to go on; validation is shared out over the processes, keeps
     metrics for each image and pads symmetrically to the network's `size_unit`; published weights (bare state dicts)
@@ -52,7 +52,7 @@ class RestorationModel(SRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         self.train_opt: dict[str, Any] = opt["train"] if opt["is_train"] else {}
         if opt["is_train"]:
-            self.curriculum = Curriculum.from_options(opt, opt["world_size"])
+            self.schedule = Schedule.from_options(opt, opt["world_size"])
         super().__init__(opt)
 
     # Training ---------------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class RestorationModel(SRModel):
 
     def setup_optimizers(self) -> None:
         """Make the optimiser of the first iteration."""
-        self._train_modules(self.curriculum.trainable(1))
+        self._train_modules(self.schedule.trainable(1))
 
     def setup_schedulers(self) -> None:
         """BasicSR's schedulers are not needed: the rate is a function of the iteration."""
@@ -115,17 +115,17 @@ class RestorationModel(SRModel):
         self.trained_modules = names
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Set rate and trained modules of an iteration, as the curriculum says.
+        """Set rate and trained modules of an iteration, as the schedule says.
 
         Args:
             current_iter: Iteration that is about to begin, from 1.
-            warmup_iter: Ignored; the curriculum knows it.
+            warmup_iter: Ignored; the schedule knows it.
         """
-        modules = self.curriculum.trainable(current_iter)
+        modules = self.schedule.trainable(current_iter)
         if modules != self.trained_modules:
             self._train_modules(modules)
             get_root_logger().info(f"From iteration {current_iter} on, the whole network is trained.")
-        rate = self.curriculum.rate(current_iter)
+        rate = self.schedule.rate(current_iter)
         for group in self.optimizer_g.param_groups:
             group["lr"] = rate
 
@@ -237,7 +237,7 @@ class RestorationModel(SRModel):
         net = self.get_bare_model(net)
         fresh: tuple[str, ...] = ()
         if self.is_train and not self.opt["path"].get("resume_state"):
-            fresh = self.curriculum.warm_start_trainable
+            fresh = self.schedule.warm_start_trainable
         weights = without_modules(read_weights(load_path, param_key), fresh)
         without = f", without {', '.join(fresh)}" if fresh else ""
         get_root_logger().info(f"Loading {type(net).__name__} from {load_path}{without}.")
@@ -313,7 +313,7 @@ class RestorationModel(SRModel):
         Raises:
             InputError: The optimiser's state belongs to another network.
         """
-        modules = self.curriculum.trainable(resume_state["iter"])
+        modules = self.schedule.trainable(resume_state["iter"])
         if modules != self.trained_modules:
             self._train_modules(modules)
         try:
@@ -366,7 +366,7 @@ class RestorationModel(SRModel):
         name = dataloader.dataset.opt["name"]  # type: ignore[attr-defined]
         if isinstance(current_iter, int):
             # At its end, BasicSR's loop validates once more, with a count that is too high.
-            current_iter = min(current_iter, self.curriculum.total_iter)
+            current_iter = min(current_iter, self.schedule.total_iter)
             if (name, current_iter) in self.validated:
                 return
             self.validated.add((name, current_iter))

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from ramit_model.data.patches import DRAWN, Draw, group_sub_images
 from ramit_model.system.errors import InputError
-from ramit_model.training.schedule import Curriculum
+from ramit_model.training.schedule import Schedule
 
 basicsr_create_train_val_dataloader = basicsr.train.create_train_val_dataloader
 
@@ -34,7 +34,7 @@ class DrawSampler(Sampler[list[Draw]]):
     number of processes: together they take what a single one would.
 
     Args:
-        curriculum: Says patch and batch size of every iteration.
+        schedule: Says patch and batch size of every iteration.
         images: Number of images in the data set; where they lie in sub-images, the entries of each image.
         seed: `manual_seed` of the options.
         rank: Of this process.
@@ -44,7 +44,7 @@ class DrawSampler(Sampler[list[Draw]]):
 
     def __init__(
         self,
-        curriculum: Curriculum,
+        schedule: Schedule,
         images: int | Sequence[Sequence[int]],
         *,
         seed: int,
@@ -54,19 +54,19 @@ class DrawSampler(Sampler[list[Draw]]):
     ) -> None:
         self.sub_images = None if isinstance(images, int) else images
         self.images = images if isinstance(images, int) else len(images)
-        self.curriculum, self.seed, self.start = curriculum, seed, start
+        self.schedule, self.seed, self.start = schedule, seed, start
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
-        return max(0, self.curriculum.total_iter - self.start)
+        return max(0, self.schedule.total_iter - self.start)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        for iteration in range(self.start + 1, self.curriculum.total_iter + 1):
+        for iteration in range(self.start + 1, self.schedule.total_iter + 1):
             yield self.batch(iteration)
 
     def batch(self, iteration: int) -> list[Draw]:
         """What this process takes in `iteration`."""
-        stage, first = self.curriculum.stage(iteration), self.curriculum.patches_before(iteration)
+        stage, first = self.schedule.stage(iteration), self.schedule.patches_before(iteration)
         return [
             self._draw(position, stage.patch_size)
             for position in range(first + self.rank, first + stage.batch_size, self.world_size)
@@ -126,12 +126,12 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
             )
         return created
     dataset, sampler = training_set(opt)
-    curriculum, opt["train_images"] = sampler.curriculum, sampler.images
-    epochs = math.ceil(curriculum.patches_before(curriculum.total_iter + 1) / sampler.images)
+    schedule, opt["train_images"] = sampler.schedule, sampler.images
+    epochs = math.ceil(schedule.patches_before(schedule.total_iter + 1) / sampler.images)
     sub_images = f" ({len(dataset)} sub-images)" if dataset_opt.get("sub_images") else ""
     logger.info(
-        f"Training on {sampler.images} images{sub_images} of {dataset_opt['name']}, {curriculum.total_iter} "
-        f"iterations, {epochs} patches an image.{_describe(curriculum)}"
+        f"Training on {sampler.images} images{sub_images} of {dataset_opt['name']}, {schedule.total_iter} "
+        f"iterations, {epochs} patches an image.{_describe(schedule)}"
     )
     loaders = [
         build_dataloader(build_dataset(block), block, dist=opt["dist"], seed=opt["manual_seed"])
@@ -139,7 +139,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
         if phase.partition("_")[0] == "val"
     ]
     # To BasicSR's loop the whole run is one epoch: workers are started once and never pause.
-    return _WholeRun(_train_loader(dataset, dataset_opt, sampler)), sampler, loaders, 0, curriculum.total_iter
+    return _WholeRun(_train_loader(dataset, dataset_opt, sampler)), sampler, loaders, 0, schedule.total_iter
 
 
 def training_set(opt: dict[str, Any]) -> tuple[Any, DrawSampler]:
@@ -154,12 +154,12 @@ def training_set(opt: dict[str, Any]) -> tuple[Any, DrawSampler]:
     Raises:
         InputError: There is no image, or one is smaller than the largest patch.
     """
-    curriculum = Curriculum.from_options(opt, opt["world_size"])
-    largest = max(curriculum.stage(first).patch_size for first in (1, *curriculum.switches))
+    schedule = Schedule.from_options(opt, opt["world_size"])
+    largest = max(schedule.stage(first).patch_size for first in (1, *schedule.switches))
     dataset = build_dataset({**opt["datasets"]["train"], "gt_size": largest * opt["scale"]})
     dataset.check_images(largest)
     return dataset, DrawSampler(
-        curriculum,
+        schedule,
         group_sub_images(dataset.gt_paths) if dataset.opt.get("sub_images") else len(dataset),
         seed=opt["manual_seed"],
         rank=opt["rank"],
@@ -180,11 +180,11 @@ def _train_loader(dataset: Any, opt: dict[str, Any], sampler: DrawSampler) -> Da
     return DataLoader(**arguments)
 
 
-def _describe(curriculum: Curriculum) -> str:
+def _describe(schedule: Schedule) -> str:
     """One line for each stretch of the schedule."""
     lines = []
-    for first in (1, *curriculum.switches):
-        stage, parts = curriculum.stage(first), curriculum.trainable(first)
+    for first in (1, *schedule.switches):
+        stage, parts = schedule.stage(first), schedule.trainable(first)
         what = f", only {', '.join(parts)}" if parts else ""
         lines.append(f"\n\tfrom iteration {first}: LQ patch {stage.patch_size}, batch {stage.batch_size}{what}")
     return "".join(lines)

@@ -67,7 +67,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Curriculum:
+class Schedule:
     """The whole plan of a training."""
 
     total_iter: int
@@ -79,7 +79,7 @@ class Curriculum:
     warm_start_trainable: tuple[str, ...] = ()
 
     @classmethod
-    def from_options(cls, options: dict[str, Any], world_size: int = 1) -> "Curriculum":
+    def from_options(cls, options: dict[str, Any], world_size: int = 1) -> "Schedule":
         """Read the plan from the blocks `train` and `datasets.train` of a training's options.
 
         Args:

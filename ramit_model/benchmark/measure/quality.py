@@ -37,7 +37,7 @@ def reference(scale: int) -> str:
 
 
 @dataclass(frozen=True)
-class TestImage:
+class EvalImage:
     """An image of a test set.
 
     Attributes:
@@ -46,21 +46,17 @@ class TestImage:
         digest: Of its LQ and GT pixels, noise included.
     """
 
-    __test__ = False  # for pytest, which collects classes of this name
-
     index: int
     name: str
     digest: str
 
 
 @dataclass(frozen=True)
-class TestSet:
+class ImageSet:
     """A test set: its option block, the images to measure, and how many it has in all."""
 
-    __test__ = False
-
     block: Options
-    images: Sequence[TestImage]
+    images: Sequence[EvalImage]
     image_count: int
 
     @property
@@ -94,7 +90,7 @@ class Task:
     tiled: set[int] = field(default_factory=set)
 
 
-def read_sets(plan: Plan) -> list[TestSet]:
+def read_sets(plan: Plan) -> list[ImageSet]:
     """Read every image of every test set once, so that a bad one is found before hours of work.
 
     Raises:
@@ -103,27 +99,27 @@ def read_sets(plan: Plan) -> list[TestSet]:
     return [_read_set(block, plan.limit) for block in plan.datasets]
 
 
-def _read_set(block: Options, limit: int | None) -> TestSet:
+def _read_set(block: Options, limit: int | None) -> ImageSet:
     dataset = build_dataset(deepcopy(block))
     count = len(dataset) if limit is None else min(limit, len(dataset))
     images = []
     for index, data in enumerate(tqdm(_batches(dataset, range(count)), desc=f"read {block['name']}", disable=None)):
         digest = hashlib.sha256(data["lq"].numpy().tobytes() + data["gt"].numpy().tobytes()).hexdigest()
-        images.append(TestImage(index, Path(data["gt_path"][0]).stem, digest))
+        images.append(EvalImage(index, Path(data["gt_path"][0]).stem, digest))
     names = [image.name for image in images]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"data set {block['name']}: two images are called {name}; rename one")
-    return TestSet(block, images, len(dataset))
+    return ImageSet(block, images, len(dataset))
 
 
 def _batches(dataset: Any, indices: Sequence[int]) -> DataLoader[Any]:
     return DataLoader(Subset(dataset, indices))
 
 
-def read_gt(test_set: TestSet, image: TestImage) -> Picture:
+def read_gt(image_set: ImageSet, image: EvalImage) -> Picture:
     """The ground truth of an image, as the metrics see it."""
-    data = next(iter(_batches(build_dataset(deepcopy(test_set.block)), [image.index])))
+    data = next(iter(_batches(build_dataset(deepcopy(image_set.block)), [image.index])))
     picture: Picture = tensor2img([data["gt"]])
     return picture
 
@@ -133,7 +129,7 @@ class Quality:
 
     Args:
         plan: What to measure.
-        test_sets: From `read_sets`.
+        image_sets: From `read_sets`.
         store: What is measured already.
         environment: Machine and versions.
         folder: Where pictures are kept.
@@ -142,25 +138,25 @@ class Quality:
     def __init__(
         self,
         plan: Plan,
-        test_sets: Sequence[TestSet],
+        image_sets: Sequence[ImageSet],
         store: Measurements,
         environment: dict[str, Any],
         folder: Path,
     ) -> None:
-        self.plan, self.test_sets, self.store, self.environment, self.folder = (
-            plan, test_sets, store, environment, folder,
+        self.plan, self.image_sets, self.store, self.environment, self.folder = (
+            plan, image_sets, store, environment, folder,
         )  # fmt: skip
         self.networks: list[Network | None] = [None, *(network for network in plan.networks if network.weights)]
-        self.drawn = {(test_set.name, image.name) for test_set, image, _ in self.strips()}
+        self.drawn = {(image_set.name, image.name) for image_set, image, _ in self.strips()}
 
-    def strips(self) -> Iterator[tuple[TestSet, TestImage, StripPlan]]:
+    def strips(self) -> Iterator[tuple[ImageSet, EvalImage, StripPlan]]:
         """The pictures to draw, with test set and image; those of images that are not measured are left out."""
         for strip in self.plan.strips:
-            for test_set in self.test_sets:
-                images = test_set.images if test_set.name == strip.dataset else ()
+            for image_set in self.image_sets:
+                images = image_set.images if image_set.name == strip.dataset else ()
                 for image in images[:1] if strip.image is None else images:
                     if strip.image in (None, image.name):
-                        yield test_set, image, strip
+                        yield image_set, image, strip
 
     def not_drawn(self) -> list[str]:
         """A line for each picture whose image is not measured."""
@@ -178,33 +174,33 @@ class Quality:
             InputError: Weights do not fit.
         """
         tasks = [
-            (test_set, network, missing)
-            for test_set in self.test_sets
+            (image_set, network, missing)
+            for image_set in self.image_sets
             for network in self.networks
-            if (missing := [image for image in test_set.images if self._is_missing(test_set, network, image)])
+            if (missing := [image for image in image_set.images if self._is_missing(image_set, network, image)])
         ]
         total = sum(len(images) for _, _, images in tasks)
         if not total:
             return
         with tqdm(total=total, unit="image", disable=None) as bar:
-            for test_set, network, images in tasks:
-                bar.set_description(f"{test_set.name}, {self.name_of(network)}")
-                self._measure(test_set, network, images, bar)
+            for image_set, network, images in tasks:
+                bar.set_description(f"{image_set.name}, {self.name_of(network)}")
+                self._measure(image_set, network, images, bar)
 
     def name_of(self, network: Network | None) -> str:
         """What results call a network, or the reference."""
         return network.name if network else reference(self.plan.scale)
 
-    def value(self, test_set: TestSet, network: Network | None, image: TestImage) -> dict[str, Any]:
+    def value(self, image_set: ImageSet, network: Network | None, image: EvalImage) -> dict[str, Any]:
         """What was measured: `metrics` (by name) and `tiled`, or `out_of_memory`."""
-        value: dict[str, Any] = self.store.get(self._key(test_set, network, image)) or {}
+        value: dict[str, Any] = self.store.get(self._key(image_set, network, image)) or {}
         return value
 
-    def picture(self, test_set: TestSet, network: Network | None, image: TestImage) -> Path:
+    def picture(self, image_set: ImageSet, network: Network | None, image: EvalImage) -> Path:
         """Where the restored picture is, if it is one that is drawn."""
-        return self.folder / f"{self._key(test_set, network, image)}.png"
+        return self.folder / f"{self._key(image_set, network, image)}.png"
 
-    def _key(self, test_set: TestSet, network: Network | None, image: TestImage) -> str:
+    def _key(self, image_set: ImageSet, network: Network | None, image: EvalImage) -> str:
         return key_of(
             kind="quality",
             network=network_fingerprint(network, trained=True) if network else reference(self.plan.scale),
@@ -216,16 +212,16 @@ class Quality:
             environment=self.environment,
         )
 
-    def _is_missing(self, test_set: TestSet, network: Network | None, image: TestImage) -> bool:
-        value = self.value(test_set, network, image)
+    def _is_missing(self, image_set: ImageSet, network: Network | None, image: EvalImage) -> bool:
+        value = self.value(image_set, network, image)
         if not value or "out_of_memory" in value:
             return not value
-        drawn = (test_set.name, image.name) in self.drawn
-        return drawn and not self.picture(test_set, network, image).is_file()
+        drawn = (image_set.name, image.name) in self.drawn
+        return drawn and not self.picture(image_set, network, image).is_file()
 
-    def _measure(self, test_set: TestSet, network: Network | None, images: list[TestImage], bar: Any) -> None:
+    def _measure(self, image_set: ImageSet, network: Network | None, images: list[EvalImage], bar: Any) -> None:
         """Restore and measure images; a process that is killed costs one image."""
-        task = self._task(test_set, network, images)
+        task = self._task(image_set, network, images)
         waiting = {image.index: image for image in images}
         while waiting:
             task.images = {index: path for index, path in task.images.items() if index in waiting}
@@ -234,7 +230,7 @@ class Quality:
                 for event, index, value in isolated(restore_images, task):
                     started = index
                     if event == "measured":
-                        self._keep(test_set, network, waiting.pop(index), value)
+                        self._keep(image_set, network, waiting.pop(index), value)
                         bar.update()
                         started = next(iter(waiting), index)  # it is read before it says so
             except KilledError:
@@ -243,14 +239,14 @@ class Quality:
                 if task.tile and started not in task.tiled:
                     task.tiled.add(started)
                 else:
-                    self._keep(test_set, network, waiting.pop(started), {"out_of_memory": True})
+                    self._keep(image_set, network, waiting.pop(started), {"out_of_memory": True})
                     bar.update()
 
-    def _keep(self, test_set: TestSet, network: Network | None, image: TestImage, value: dict[str, Any]) -> None:
-        about = {"kind": "quality", "network": self.name_of(network), "dataset": test_set.name, "image": image.name}
-        self.store.add(self._key(test_set, network, image), value, **about)
+    def _keep(self, image_set: ImageSet, network: Network | None, image: EvalImage, value: dict[str, Any]) -> None:
+        about = {"kind": "quality", "network": self.name_of(network), "dataset": image_set.name, "image": image.name}
+        self.store.add(self._key(image_set, network, image), value, **about)
 
-    def _task(self, test_set: TestSet, network: Network | None, images: list[TestImage]) -> Task:
+    def _task(self, image_set: ImageSet, network: Network | None, images: list[EvalImage]) -> Task:
         plan = self.plan
         options: Options = {}
         if network:
@@ -269,12 +265,12 @@ class Quality:
             }
         pictures: dict[int, str | None] = {}
         for image in images:
-            drawn = (test_set.name, image.name) in self.drawn
-            pictures[image.index] = str(self.picture(test_set, network, image)) if drawn else None
+            drawn = (image_set.name, image.name) in self.drawn
+            pictures[image.index] = str(self.picture(image_set, network, image)) if drawn else None
         return Task(
             network=network.name if network else None,
             options=options,
-            block=test_set.block,
+            block=image_set.block,
             metrics=plan.metrics,
             scale=plan.scale,
             tile=plan.tile,

@@ -75,7 +75,7 @@ def test_rounds_are_interleaved(file: str, monkeypatch: pytest.MonkeyPatch, caps
     rates = {16: iter([0, 1, 2, 4]), 8: iter([0, 2, 4, 8])}
 
     def rate(variant: Variant, seconds: float) -> float:
-        patch = variant.sampler.curriculum.stages[0].patch_size
+        patch = variant.sampler.schedule.stages[0].patch_size
         order.append(patch)
         return next(rates[patch])
 

@@ -19,13 +19,13 @@ from datasets_prep.lmdb_writer import write_pairs
 from ramit_model.data.patches import Draw
 from ramit_model.system.errors import InputError
 from ramit_model.training.sampler import DrawSampler, create_train_val_dataloader, training_set
-from ramit_model.training.schedule import Curriculum, MultiStep, Stage
+from ramit_model.training.schedule import MultiStep, Schedule, Stage
 
 
-def plan(*stages: tuple[int, int, int], total: int | None = None) -> Curriculum:
-    """A curriculum of stages (iterations, patch size, batch size)."""
+def plan(*stages: tuple[int, int, int], total: int | None = None) -> Schedule:
+    """A schedule of stages (iterations, patch size, batch size)."""
     ends = list(accumulate(length for length, _, _ in stages))
-    return Curriculum(
+    return Schedule(
         total_iter=total or ends[-1],
         base_rate=1e-3,
         scheduler=MultiStep(()),
@@ -33,10 +33,8 @@ def plan(*stages: tuple[int, int, int], total: int | None = None) -> Curriculum:
     )
 
 
-def batches(
-    curriculum: Curriculum, images: int | Sequence[Sequence[int]], seed: int = 0, **where: int
-) -> list[list[Draw]]:
-    return list(DrawSampler(curriculum, images, seed=seed, **where))
+def batches(schedule: Schedule, images: int | Sequence[Sequence[int]], seed: int = 0, **where: int) -> list[list[Draw]]:
+    return list(DrawSampler(schedule, images, seed=seed, **where))
 
 
 PROGRESSIVE = plan((5, 8, 12), (7, 12, 6), (9, 16, 3))
@@ -49,9 +47,9 @@ def test_processes_together_take_what_one_takes(
     shape: list[tuple[int, int, int]], world_size: int, images: int, seed: int
 ) -> None:
     """Batches divide evenly, as the options are checked to do."""
-    curriculum = plan(*((length, patch, batch * world_size) for length, patch, batch in shape))
-    whole = batches(curriculum, images, seed)
-    shares = [batches(curriculum, images, seed, rank=rank, world_size=world_size) for rank in range(world_size)]
+    schedule = plan(*((length, patch, batch * world_size) for length, patch, batch in shape))
+    whole = batches(schedule, images, seed)
+    shares = [batches(schedule, images, seed, rank=rank, world_size=world_size) for rank in range(world_size)]
     for iteration, batch in enumerate(whole):
         parts = [share[iteration] for share in shares]
         assert len({len(part) for part in parts}) == 1
@@ -63,10 +61,10 @@ def test_processes_together_take_what_one_takes(
 def test_a_resumed_training_goes_on_exactly(
     shape: list[tuple[int, int, int]], world_size: int, images: int, start: int
 ) -> None:
-    curriculum = plan(*shape)
+    schedule = plan(*shape)
     for rank in range(world_size):
-        whole = batches(curriculum, images, rank=rank, world_size=world_size)
-        rest = DrawSampler(curriculum, images, seed=0, rank=rank, world_size=world_size, start=start)
+        whole = batches(schedule, images, rank=rank, world_size=world_size)
+        rest = DrawSampler(schedule, images, seed=0, rank=rank, world_size=world_size, start=start)
         assert list(rest) == whole[start:]
         assert len(rest) == len(whole[start:])
 
@@ -104,10 +102,10 @@ def test_seeds_never_repeat(shape: list[tuple[int, int, int]], images: int, seed
 
 def test_seeds_of_long_trainings_do_not_meet() -> None:
     """Those of seed 0 end before those of seed 1 begin, after 500,000 iterations and many more."""
-    curriculum = plan((500_000, 64, 64))
-    last = DrawSampler(curriculum, 800, seed=0).batch(500_000)[-1].seed
+    schedule = plan((500_000, 64, 64))
+    last = DrawSampler(schedule, 800, seed=0).batch(500_000)[-1].seed
     assert last == 500_000 * 64 - 1
-    assert last < DrawSampler(curriculum, 800, seed=1).batch(1)[0].seed
+    assert last < DrawSampler(schedule, 800, seed=1).batch(1)[0].seed
 
 
 def test_patch_and_batch_change_exactly_at_the_switch() -> None:
@@ -122,10 +120,10 @@ def test_patch_and_batch_change_exactly_at_the_switch() -> None:
 
 
 def test_the_end_of_a_training() -> None:
-    curriculum = plan((5, 8, 4), (50, 12, 2), total=9)
-    assert [len(batch) for batch in batches(curriculum, 10)] == [4] * 5 + [2] * 4
+    schedule = plan((5, 8, 4), (50, 12, 2), total=9)
+    assert [len(batch) for batch in batches(schedule, 10)] == [4] * 5 + [2] * 4
     for start in (9, 10):
-        sampler = DrawSampler(curriculum, 10, seed=0, start=start)
+        sampler = DrawSampler(schedule, 10, seed=0, start=start)
         assert (len(sampler), list(sampler)) == (0, [])
 
 
@@ -151,8 +149,8 @@ def cut_images(draw: st.DrawFn) -> list[list[int]]:
 @given(cut_images(), st.integers(1, 20), st.integers(0, 2**32 - 1))
 def test_every_image_equally_often_however_it_is_cut(images: list[list[int]], passes: int, seed: int) -> None:
     image_of = {entry: number for number, entries in enumerate(images) for entry in entries}
-    curriculum = plan((passes, 8, len(images)))
-    for batch in batches(curriculum, images, seed):
+    schedule = plan((passes, 8, len(images)))
+    for batch in batches(schedule, images, seed):
         assert sorted(image_of[draw.image] for draw in batch) == list(range(len(images)))
 
 
@@ -168,10 +166,10 @@ def test_images_have_the_order_and_patches_that_they_would_have_whole(images: li
 def test_sub_images_do_not_depend_on_processes_and_interruptions(
     images: list[list[int]], shape: list[tuple[int, int, int]], world_size: int, start: int, seed: int
 ) -> None:
-    curriculum = plan(*((length, patch, batch * world_size) for length, patch, batch in shape))
-    whole = batches(curriculum, images, seed)
+    schedule = plan(*((length, patch, batch * world_size) for length, patch, batch in shape))
+    whole = batches(schedule, images, seed)
     shares = [
-        batches(curriculum, images, seed, rank=rank, world_size=world_size, start=start) for rank in range(world_size)
+        batches(schedule, images, seed, rank=rank, world_size=world_size, start=start) for rank in range(world_size)
     ]
     together = [[d for place in zip(*parts, strict=True) for d in place] for parts in zip(*shares, strict=True)]
     assert together == whole[start:]
@@ -293,7 +291,7 @@ def test_sub_images_are_images_where_the_option_is_not_set(
     assert options["train_images"] == 16
     assert log[1][0].startswith("Training on 16 images of pairs, 8 iterations, 2 patches an image.")
     cut_set, sampler = training_set(options)
-    assert list(sampler) == batches(sampler.curriculum, len(cut_set))
+    assert list(sampler) == batches(sampler.schedule, len(cut_set))
 
 
 def test_whole_images_only(pairs: Path, log: tuple[logging.Logger, list[str]]) -> None:

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramit_model.system.errors import InputError
-from ramit_model.training.schedule import CosineAnnealing, Curriculum, MultiStep, Stage
+from ramit_model.training.schedule import CosineAnnealing, MultiStep, Schedule, Stage
 
 PUBLISHED_PROCESSES = 2
 
@@ -104,14 +104,14 @@ TOTALS = {FROM_SCRATCH: 500_000, FROM_X2: 300_000, OF_25782: 443_300, OF_25000: 
 each_recipe = pytest.mark.parametrize("name", PUBLISHED)
 
 
-def plan(name: str) -> Curriculum:
+def plan(name: str) -> Schedule:
     options = yaml.safe_load((REPOSITORY / f"options/{name}.yml").read_text())
-    return Curriculum.from_options(options, PUBLISHED_PROCESSES)
+    return Schedule.from_options(options, PUBLISHED_PROCESSES)
 
 
 @lru_cache
-def all_rates(curriculum: Curriculum) -> np.ndarray:
-    return np.array([curriculum.rate(iteration) for iteration in range(1, curriculum.total_iter + 1)])
+def all_rates(schedule: Schedule) -> np.ndarray:
+    return np.array([schedule.rate(iteration) for iteration in range(1, schedule.total_iter + 1)])
 
 
 # The recipes ----------------------------------------------------------------------------------------------------------
@@ -124,32 +124,32 @@ def test_every_recipe_is_looked_at() -> None:
 
 @each_recipe
 def test_rate_of_every_iteration(name: str) -> None:
-    published, curriculum = PUBLISHED[name], plan(name)
-    assert curriculum.total_iter == published.total == TOTALS[published]
-    np.testing.assert_allclose(all_rates(curriculum), published.rates(), rtol=1e-12, atol=0)
+    published, schedule = PUBLISHED[name], plan(name)
+    assert schedule.total_iter == published.total == TOTALS[published]
+    np.testing.assert_allclose(all_rates(schedule), published.rates(), rtol=1e-12, atol=0)
 
 
 @each_recipe
 def test_patches_and_batches_around_every_stage(name: str) -> None:
-    published, curriculum = PUBLISHED[name], plan(name)
+    published, schedule = PUBLISHED[name], plan(name)
     ends = [*(start - 1 for start in published.starts[1:]), published.total]
     stages = zip(published.starts, ends, published.patches, published.batches, strict=True)
     for start, end, patch, batch in stages:
         for iteration in (start, start + 1, (start + end) // 2, end - 1, end):
-            stage = curriculum.stage(iteration)
+            stage = schedule.stage(iteration)
             assert (stage.patch_size, stage.batch_size) == (patch, batch), iteration
 
 
 @each_recipe
 def test_trained_modules_and_switches(name: str) -> None:
-    published, curriculum = PUBLISHED[name], plan(name)
+    published, schedule = PUBLISHED[name], plan(name)
     last = published.warm_start * 1000
     for iteration in (1, 2, 25_000, last - 1, last, last + 1, last + 2, published.total):
         if iteration > 0:
             expected = ("to_target",) if iteration <= last else None
-            assert curriculum.trainable(iteration) == expected, iteration
+            assert schedule.trainable(iteration) == expected, iteration
     expected = [last + 1] if last else published.starts[1:]
-    assert curriculum.switches == tuple(expected)
+    assert schedule.switches == tuple(expected)
 
 
 def test_switches_in_numbers() -> None:
@@ -190,18 +190,18 @@ def test_patches_of_the_whole_run(name: str) -> None:
 def test_the_number_of_processes(pairs: Path) -> None:
     """Batches are given for each process; those of stages are given for all together."""
     options = training_options(pairs)
-    assert [Curriculum.from_options(options, n).stage(1).batch_size for n in (1, 2, 4)] == [2, 4, 8]
+    assert [Schedule.from_options(options, n).stage(1).batch_size for n in (1, 2, 4)] == [2, 4, 8]
     options["train"]["progressive"] = {"iters": [4, 4], "patch_sizes": [8, 16], "batch_sizes": [8, 4]}
-    assert Curriculum.from_options(options, 4).stages == (Stage(4, 8, 8), Stage(8, 16, 4))
+    assert Schedule.from_options(options, 4).stages == (Stage(4, 8, 8), Stage(8, 16, 4))
 
 
 def test_no_warm_up(pairs: Path) -> None:
     options = training_options(pairs)
     for warm_up in (-1, 0, 1):
         options["train"]["warmup_iter"] = warm_up
-        assert Curriculum.from_options(options).rate(1) == 0.001
+        assert Schedule.from_options(options).rate(1) == 0.001
     del options["train"]["warmup_iter"]
-    assert Curriculum.from_options(options).rate(1) == 0.001
+    assert Schedule.from_options(options).rate(1) == 0.001
 
 
 # Schedules ------------------------------------------------------------------------------------------------------------
@@ -284,11 +284,11 @@ def test_cosine_annealing_is_basicsrs(stretches: list[tuple[int, float]], eta_mi
 def test_the_plan_takes_the_scheduler_of_the_options(kind: str, pairs: Path) -> None:
     options = training_options(pairs)
     options["train"] |= {"warmup_iter": -1, "scheduler": {"type": kind, "milestones": [2, 4], "gamma": 0.5}}
-    curriculum = Curriculum.from_options(options)
-    assert [curriculum.rate(i) for i in range(1, 7)] == [0.001, 0.001, 0.0005, 0.0005, 0.00025, 0.00025]
+    schedule = Schedule.from_options(options)
+    assert [schedule.rate(i) for i in range(1, 7)] == [0.001, 0.001, 0.0005, 0.0005, 0.00025, 0.00025]
     options["train"]["scheduler"] = {"type": "CosineAnnealingRestartLR", "periods": [8], "eta_min": 1e-4}
     theirs = basicsrs_rates(CosineAnnealingRestartLR, 0.001, 7, periods=[8], eta_min=1e-4)
-    assert [Curriculum.from_options(options).rate(i) for i in range(1, 9)] == pytest.approx(theirs)
+    assert [Schedule.from_options(options).rate(i) for i in range(1, 9)] == pytest.approx(theirs)
 
 
 # Any plan -------------------------------------------------------------------------------------------------------------
@@ -297,11 +297,11 @@ a_stage = st.tuples(st.integers(1, 12), st.integers(1, 64), st.integers(1, 64))
 
 
 @st.composite
-def curricula(draw: st.DrawFn) -> Curriculum:
+def schedules(draw: st.DrawFn) -> Schedule:
     stages = draw(st.lists(a_stage, min_size=1, max_size=4))
     ends = list(accumulate(length for length, _, _ in stages))
     total = draw(st.integers(1, ends[-1]))
-    return Curriculum(
+    return Schedule(
         total_iter=total,
         base_rate=1e-3,
         scheduler=MultiStep((3, 9), 0.5),
@@ -312,30 +312,30 @@ def curricula(draw: st.DrawFn) -> Curriculum:
     )
 
 
-@given(curricula())
-def test_patches_before_is_a_running_sum(curriculum: Curriculum) -> None:
+@given(schedules())
+def test_patches_before_is_a_running_sum(schedule: Schedule) -> None:
     taken = 0
-    for iteration in range(1, curriculum.total_iter + 1):
-        assert curriculum.patches_before(iteration) == taken
-        taken += curriculum.stage(iteration).batch_size
-    assert curriculum.patches_before(curriculum.total_iter + 1) == taken
+    for iteration in range(1, schedule.total_iter + 1):
+        assert schedule.patches_before(iteration) == taken
+        taken += schedule.stage(iteration).batch_size
+    assert schedule.patches_before(schedule.total_iter + 1) == taken
 
 
-@given(curricula())
-def test_switches_are_where_something_changes(curriculum: Curriculum) -> None:
+@given(schedules())
+def test_switches_are_where_something_changes(schedule: Schedule) -> None:
     def at(iteration: int) -> tuple[Stage, tuple[str, ...] | None]:
-        return curriculum.stage(iteration), curriculum.trainable(iteration)
+        return schedule.stage(iteration), schedule.trainable(iteration)
 
-    changes = [i for i in range(2, curriculum.total_iter + 1) if at(i) != at(i - 1)]
-    assert list(curriculum.switches) == changes
+    changes = [i for i in range(2, schedule.total_iter + 1) if at(i) != at(i - 1)]
+    assert list(schedule.switches) == changes
 
 
-@given(curricula())
-def test_stages_follow_each_other(curriculum: Curriculum) -> None:
+@given(schedules())
+def test_stages_follow_each_other(schedule: Schedule) -> None:
     begin = 0
-    for stage in curriculum.stages:
-        for iteration in range(begin + 1, min(stage.last, curriculum.total_iter) + 1):
-            assert curriculum.stage(iteration) is stage
+    for stage in schedule.stages:
+        for iteration in range(begin + 1, min(stage.last, schedule.total_iter) + 1):
+            assert schedule.stage(iteration) is stage
         begin = stage.last
 
 
@@ -376,14 +376,14 @@ def test_mistakes(mistake: str, pairs: Path) -> None:
     options = training_options(pairs)
     options["train"] |= changes
     with pytest.raises(InputError) as caught:
-        Curriculum.from_options(options)
+        Schedule.from_options(options)
     assert caught.value.line == message
 
 
 def test_stages_may_be_longer_than_the_run(pairs: Path) -> None:
     options = training_options(pairs)
     options["train"]["progressive"] = {"iters": [4, 40], "patch_sizes": [8, 16], "batch_sizes": [2, 2]}
-    curriculum = Curriculum.from_options(options)
-    assert curriculum.switches == (5,)
+    schedule = Schedule.from_options(options)
+    assert schedule.switches == (5,)
     options["train"]["total_iter"] = 4
-    assert Curriculum.from_options(options).switches == ()
+    assert Schedule.from_options(options).switches == ()

@@ -22,7 +22,7 @@ from ramit_model.benchmark.measure import quality as module
 from ramit_model.benchmark.measure.fingerprints import environment
 from ramit_model.benchmark.measure.isolation import KilledError
 from ramit_model.benchmark.measure.measurements import Measurements
-from ramit_model.benchmark.measure.quality import Quality, Task, TestSet, read_gt, read_sets, restore_images
+from ramit_model.benchmark.measure.quality import EvalImage, ImageSet, Quality, Task, read_gt, read_sets, restore_images
 from ramit_model.benchmark.plan import load_plan
 from ramit_model.data.degradation import add_test_noise
 from ramit_model.data.paired import to_tensor
@@ -65,8 +65,8 @@ def prepare(tmp_path: Path, write_options: Callable[..., Path]) -> Iterator[Prep
 
 def values(quality: Quality, which: int = 0) -> dict[str, dict[str, Any]]:
     """Image -> what was measured; of the reference, or of the network with number `which`."""
-    (test_set,) = quality.test_sets
-    return {image.name: quality.value(test_set, quality.networks[which], image) for image in test_set.images}
+    (image_set,) = quality.image_sets
+    return {image.name: quality.value(image_set, quality.networks[which], image) for image in image_set.images}
 
 
 def stored(folder: Path, name: str) -> np.ndarray:
@@ -76,12 +76,12 @@ def stored(folder: Path, name: str) -> np.ndarray:
 
 
 def test_all_images_are_read(pairs: Path, prepare: Prepare) -> None:
-    (whole,) = prepare(benchmark_options(pairs)).test_sets
+    (whole,) = prepare(benchmark_options(pairs)).image_sets
     assert (whole.name, whole.image_count) == ("pairs", 9)
     assert [image.name for image in whole.images] == NAMES
     assert [image.index for image in whole.images] == list(range(9))
     assert len({image.digest for image in whole.images}) == 9
-    (some,) = prepare(benchmark_options(pairs), limit=4).test_sets
+    (some,) = prepare(benchmark_options(pairs), limit=4).image_sets
     assert some.image_count == 9
     assert list(some.images) == list(whole.images[:4])
     gt = read_gt(whole, whole.images[7])
@@ -99,9 +99,9 @@ def noise_options(pairs: Path, sigma: list[float]) -> dict[str, Any]:
 
 
 def test_a_digest_is_that_of_the_noise_too(pairs: Path, prepare: Prepare) -> None:
-    one, other = prepare(noise_options(pairs, [15, 25])).test_sets
+    one, other = prepare(noise_options(pairs, [15, 25])).image_sets
     assert {image.digest for image in one.images}.isdisjoint(image.digest for image in other.images)
-    assert prepare(noise_options(pairs, [15])).test_sets[0].images == one.images
+    assert prepare(noise_options(pairs, [15])).image_sets[0].images == one.images
 
 
 def disk_options(tmp_path: Path, pairs: Path, names: list[str]) -> dict[str, Any]:
@@ -204,16 +204,16 @@ def test_pictures_of_strips_are_kept(
     quality = prepare(benchmark_options(pairs, weights, strips=strips))
     assert [(image.name, strip.image) for _, image, strip in quality.strips()] == [(LARGE, LARGE), ("p0", None)]
     quality.measure()
-    (test_set,) = quality.test_sets
+    (image_set,) = quality.image_sets
     assert len(list(quality.folder.iterdir())) == 4
     for which, network in enumerate(quality.networks):
         for index in (0, 7):
-            image = test_set.images[index]
-            picture = cv2.imread(str(quality.picture(test_set, network, image)), cv2.IMREAD_UNCHANGED)
-            found = calculate_psnr(picture, read_gt(test_set, image), crop_border=2, test_y_channel=True)
+            image = image_set.images[index]
+            picture = cv2.imread(str(quality.picture(image_set, network, image)), cv2.IMREAD_UNCHANGED)
+            found = calculate_psnr(picture, read_gt(image_set, image), crop_border=2, test_y_channel=True)
             assert found == values(quality, which)[image.name]["metrics"]["psnr"]
     # What is lost is made again, and no more than that.
-    quality.picture(test_set, quality.networks[1], test_set.images[7]).unlink()
+    quality.picture(image_set, quality.networks[1], image_set.images[7]).unlink()
     quality.measure()
     assert [(task.network, list(task.images)) for _, task in started[2:]] == [("plain", [7])]
     assert len(list(quality.folder.iterdir())) == 4
@@ -272,8 +272,8 @@ def test_an_image_in_tiles(pairs: Path, prepare: Prepare, started: list[Any], mo
     assert {name: value["metrics"] for name, value in found.items()} == {
         name: value["metrics"] for name, value in values(whole).items()
     }
-    (test_set,) = quality.test_sets
-    assert quality.picture(test_set, None, test_set.images[7]).is_file()
+    (image_set,) = quality.image_sets
+    assert quality.picture(image_set, None, image_set.images[7]).is_file()
     # Tiles that are too large as well.
     quality = prepare(changed(options, "val.tile", 33))
     quality.measure()
@@ -371,5 +371,5 @@ def test_what_a_process_is_given(pairs: Path, weights: dict[str, Path], prepare:
     assert [path is not None for path in task.images.values()] == [False, True]  # p1 is drawn
 
 
-def test_sets_and_images_are_no_tests() -> None:
-    assert not TestSet.__test__
+def test_sets_and_images_are_not_collected_as_tests() -> None:
+    assert not any(kind.__name__.startswith("Test") for kind in (ImageSet, EvalImage))
