@@ -45,6 +45,7 @@ from ramit_model.benchmark.statistics import median
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, at_least
 from ramit_model.inference.evaluation import measure
 from ramit_model.inference.padding import run_padded
+from ramit_model.inference.precision import PRECISIONS, autocast, autocast_type
 from ramit_model.inference.weights import check_fit, read_weights
 from ramit_model.system.errors import InputError, one_line
 from ramit_model.system.files import write_atomically
@@ -62,7 +63,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 FORMS = {
     f"{precision}{'-compiled' if compiled else ''}": (precision, compiled)
-    for precision in ("float32", "tf32", "bfloat16", "float16")
+    for precision in PRECISIONS
     for compiled in (False, True)
 }
 """What `--forms` calls a form -> precision, whether torch.compile is used."""
@@ -86,7 +87,6 @@ MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 COPIED = 1 << 30
 """Bytes; far more than caches hold."""
 
-MATRIX_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 TRAIN_PASSES = 3
 """A training step in forward passes: the backward pass computes two matrix products for each one."""
 
@@ -286,7 +286,7 @@ class MatrixProduct:
     """The product of two square matrices: the most that a network could hope for."""
 
     def __init__(self, precision: str, device: str) -> None:
-        side, kind = MATRIX_SIDE[device], MATRIX_TYPES.get(precision, torch.float32)
+        side, kind = MATRIX_SIDE[device], autocast_type(precision) or torch.float32
         self.tf32 = precision == "tf32"
         self.one, self.other, self.product = (torch.rand(side, side, device=device).to(kind) for _ in range(3))
 
@@ -343,7 +343,7 @@ def published_quality(assets: str, device: str) -> Iterator[dict[str, Any]]:
     differences = []
     for data in DataLoader(dataset):
         for precision, values in psnr.items():
-            with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+            with autocast(device, precision):
                 values.append(measure(model.restore, data, metrics)[1]["psnr"])
         with torch.inference_mode():
             expected = run_padded(reference, data["lq"].to(device), reference.size_unit, scale)

@@ -23,6 +23,7 @@ from ramit_model.config.options import (
     read_options,
 )
 from ramit_model.config.validation import Block, Natural, Sigma, Typed, check_form, suggest
+from ramit_model.inference.precision import Precision
 from ramit_model.system.errors import InputError
 
 BICUBIC, INPUT = "bicubic", "input"
@@ -52,9 +53,7 @@ _Input = Annotated[list[Natural], Field(min_length=2, max_length=3)]
 
 class _Cost(Block):
     devices: Any = "auto"
-    precisions: Annotated[list[Literal["float32", "tf32", "bfloat16", "float16"]], Field(min_length=1)] = Field(
-        default=["float32"]
-    )
+    precisions: Annotated[list[Precision], Field(min_length=1)] = Field(default=["float32"])
     memory_formats: Annotated[list[Literal["contiguous", "channels_last"]], Field(min_length=1)] = Field(
         default=["contiguous"]
     )

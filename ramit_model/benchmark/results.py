@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 OUT_OF_MEMORY = "out of memory"
+PUBLISHED_OUTPUT = (1280, 720)
+"""Width and height, in pixels, of the output for which papers on super-resolution state Mult-Adds."""
 
 
 class Interval(NamedTuple):
@@ -46,7 +48,7 @@ class Published:
     Attributes:
         source: Where they were published.
         parameters: As published; papers round.
-        mult_adds: At a 1280x720 output.
+        mult_adds: For an output of `PUBLISHED_OUTPUT`.
         sets: Name of a test set -> its figures; averages over the whole set.
         counts_note: A sentence on what was counted otherwise than here, where that makes a difference.
     """

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
-from ramit_model.commands.train_test import keep_freed_memory
 from ramit_model.system.errors import InputError
+from ramit_model.system.memory import keep_freed_memory
 
 PROG = "python -m ramit_model.commands.read_rate"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

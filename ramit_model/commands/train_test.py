@@ -1,6 +1,5 @@
 """Runs BasicSR's pipelines: in this process, or in several that torch's elastic launcher starts."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -12,9 +11,7 @@ from typing import Any, Literal
 
 import ramit_model
 from ramit_model.system.errors import InputError
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Parameters of glibc's mallopt (malloc.h)."""
+from ramit_model.system.memory import keep_freed_memory
 
 Verb = Literal["train", "test"]
 
@@ -67,20 +64,6 @@ def choose_one_gpu(options: dict[str, Any]) -> None:
     if options["num_gpu"] == "auto" and present > 1:
         options["num_gpu"] = 1
         print(f"{present} GPUs found, one is used; --nproc {present} uses all", flush=True)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep the memory of freed tensors for the next ones.
-
-    It would give large blocks back to the system at once and take them anew, page by page, for every layer; on a CPU
-    that costs as much as the network itself.
-    """
-    if sys.platform != "linux":
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):  # glibc
-        library.mallopt(M_MMAP_MAX, 0)
-        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def started_by_launcher() -> bool:

@@ -24,6 +24,7 @@ from ramit_model.config.validation import (
     suggest,
 )
 from ramit_model.data.patches import DRAWN
+from ramit_model.inference.precision import LowPrecision
 from ramit_model.system.errors import InputError
 
 # Form ----------------------------------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ class _Train(Block):
     # RestorationModel's own.
     progressive: _Progressive | None = None
     warm_start: _WarmStart | None = None
-    amp: Literal["bfloat16", "float16"] | None = None
+    amp: LowPrecision | None = None
     grad_clip: Positive | None = None
     accumulate: Natural = 1
     compile: bool = False

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 KILO = 1024
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of glibc's mallopt (malloc.h)."""
 WORDS = (
     "out of memory",
     "can't allocate memory",
@@ -25,6 +27,20 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     message = str(error).lower()
     return any(words in message for words in WORDS)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory of freed tensors for the next ones.
+
+    By default it returns large blocks to the system at once and maps them again, page by page, for every layer; on a
+    CPU that costs as much as the network itself.
+    """
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # glibc
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def resident() -> int:

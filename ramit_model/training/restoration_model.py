@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from ramit_model.inference.evaluation import ImageResult, averages, evaluate, save_picture, side_by_side, write_table
 from ramit_model.inference.padding import run_padded, size_unit
+from ramit_model.inference.precision import autocast
 from ramit_model.inference.weights import check_fit, read_weights, without_modules
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import remove_leftovers
@@ -26,9 +27,6 @@ from ramit_model.training.checkpoint import save_atomically
 from ramit_model.training.resume import random_states, restore_random_states
 from ramit_model.training.schedule import Schedule
 from ramit_model.training.validation_history import ValidationHistory
-
-AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-"""`train.amp` -> type that autocast computes in."""
 
 
 @MODEL_REGISTRY.register()
@@ -59,8 +57,8 @@ class RestorationModel(SRModel):
 
     def init_training_settings(self) -> None:
         """Set up losses, optimiser, EMA, and what this class adds."""
-        self.amp_type = AMP_TYPES.get(self.train_opt.get("amp", ""))
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
+        self.amp: str | None = self.train_opt.get("amp")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == "float16")
         self.accumulate: int = self.train_opt.get("accumulate", 1)
         self.grad_clip: float | None = self.train_opt.get("grad_clip")
         self.loss_sums: dict[str, Tensor] = {}
@@ -146,7 +144,7 @@ class RestorationModel(SRModel):
         parts = list(zip(self.lq.chunk(self.accumulate), self.gt.chunk(self.accumulate), strict=True))
         for part, (lq, gt) in enumerate(parts, 1):
             with self._synchronised_if(part == len(parts)):
-                with torch.autocast(self.device.type, self.amp_type, enabled=self.amp_type is not None):
+                with autocast(self.device.type, self.amp):
                     output = self.net_g(lq)
                 losses = self._losses(output.float(), gt)
                 share = len(lq) / len(self.lq)
@@ -214,7 +212,7 @@ class RestorationModel(SRModel):
         states = training_states(self.opt["name"])
         kept = f"the last good checkpoint is {states[0].name}" if states else "no checkpoint was saved before"
         remedy = "lower train.optim_g.lr or set train.grad_clip"
-        if self.amp_type is torch.float16:
+        if self.amp == "float16":
             remedy = "set train.amp to bfloat16"
         return f"; {kept}: {remedy}, and go on with --auto_resume"
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict
 from statistics import median
@@ -24,11 +23,9 @@ from ramit_model.benchmark.results import OUT_OF_MEMORY, Case, CaseCost, Network
 from ramit_model.benchmark.statistics import paired_ratios, quartiles
 from ramit_model.config.option_file import Options
 from ramit_model.inference.padding import run_padded, size_unit
+from ramit_model.inference.precision import autocast
 from ramit_model.system.errors import one_line
 from ramit_model.system.memory import forget_peak, is_out_of_memory, resident, resident_peak
-
-AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Precision -> type that autocast computes in; the others compute in float32."""
 
 REASON = 200
 """Characters of a reason in a table, at the most."""
@@ -194,8 +191,7 @@ class Runner:
         return forget_peak()
 
     def _forward(self) -> Tensor:
-        kind = AUTOCAST.get(self.case.precision)
-        with torch.autocast(self.device.type, kind) if kind else nullcontext():
+        with autocast(self.device.type, self.case.precision):
             return run_padded(self.network, self.lq, self.unit, self.scale)
 
     def _step(self) -> None:

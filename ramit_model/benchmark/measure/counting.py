@@ -9,10 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from ramit_model.benchmark.results import Counts
-
-OUTPUT = (1280, 720)
-"""Width and height, in pixels, of the output for which papers on super-resolution state Mult-Adds."""
+from ramit_model.benchmark.results import PUBLISHED_OUTPUT, Counts
 
 
 class _Formula:
@@ -30,7 +27,9 @@ class _Formula:
         return self.formula(*args, out_val=out_val, **kwargs)
 
 
-def count(network: nn.Module, *, channels: int, scale: int, unit: int, output: tuple[int, int] = OUTPUT) -> Counts:
+def count(
+    network: nn.Module, *, channels: int, scale: int, unit: int, output: tuple[int, int] = PUBLISHED_OUTPUT
+) -> Counts:
     """Count parameters, and Mult-Adds and activations of a forward pass of one image.
 
     Counted are convolutions and matrix products (linear layers and attention products among them; a fused attention as

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
 import ramit_model
-from ramit_model.commands.train_test import keep_freed_memory
+from ramit_model.system.memory import keep_freed_memory
 from ramit_model.system.processes import ctrl_c_put_off, end_with_parent
 
 P = ParamSpec("P")

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ramit_model.benchmark.report.tables import PUBLISHED_OUTPUT, size_text
-from ramit_model.benchmark.results import CaseCost, NetworkInfo, Results, SetQuality
+from ramit_model.benchmark.report.tables import size_text
+from ramit_model.benchmark.results import PUBLISHED_OUTPUT, CaseCost, NetworkInfo, Results, SetQuality
 from ramit_model.system.files import write_atomically
 
 

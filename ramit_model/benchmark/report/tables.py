@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ramit_model.benchmark.results import (
+    PUBLISHED_OUTPUT,
     CaseCost,
     Comparison,
     Counts,
@@ -21,8 +22,6 @@ from ramit_model.benchmark.results import (
 MISSING = "-"
 LEVEL = 0.05
 """Of significance."""
-PUBLISHED_OUTPUT = (1280, 720)
-"""Width and height that published Mult-Adds belong to, pixels."""
 LONG_FAILURE = 24
 """Characters; a longer reason goes below the table."""
 DECIMALS = 4
@@ -386,7 +385,7 @@ def _beside(
 
 
 def _is_published_output(counts: Counts, scale: int) -> bool:
-    """Whether the output is 1280x720, or as near to it as a multiple of the scale comes."""
+    """Whether the output is `PUBLISHED_OUTPUT`, or as near to it as a multiple of the scale comes."""
     return all(abs(size - known) < scale for size, known in zip(counts.output, PUBLISHED_OUTPUT, strict=True))
 
 
