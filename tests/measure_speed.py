@@ -344,7 +344,7 @@ def published_quality(assets: str, device: str) -> Iterator[dict[str, Any]]:
     for data in DataLoader(dataset):
         for precision, values in psnr.items():
             with autocast(device, precision):
-                values.append(measure(model.restore, data, metrics)[1]["psnr"])
+                values.append(measure(model.restore, data, metrics).metrics["psnr"])
         with torch.inference_mode():
             expected = run_padded(reference, data["lq"].to(device), reference.size_unit, scale)
         differences.append(float((model.restore(data["lq"]).to(device) - expected).abs().max()))

@@ -27,7 +27,7 @@ from ramit_model.inference.precision import Precision
 from ramit_model.system.errors import InputError
 
 BICUBIC, INPUT = "bicubic", "input"
-"""What stands for no network: the LQ image enlarged as MATLAB does it, or as it is."""
+"""Names of the baselines without a network: the LQ image enlarged as MATLAB does it, or as it is."""
 
 PARTS = ("quality", "cost")
 """What `--only` knows beside networks and data sets."""
@@ -161,6 +161,11 @@ class Plan:
     strips: Sequence[StripPlan]
     limit: int | None
     missing: Sequence[str]
+
+
+def reference_name(scale: int) -> str:
+    """Name of the baseline without a network: bicubic, or the input at scale 1."""
+    return BICUBIC if scale > 1 else INPUT
 
 
 def load_plan(

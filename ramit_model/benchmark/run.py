@@ -1,14 +1,12 @@
-"""The whole of a benchmark: count, measure, compare, report."""
+"""A benchmark from start to end: count, measure, compare, report."""
 
 import datetime
 import sys
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import ramit_arch  # noqa: F401  mends BasicSR for the imports below
 
-import cv2
 import numpy as np
 from basicsr.archs import build_network
 from torch import nn
@@ -17,38 +15,35 @@ from ramit_model.benchmark import published
 from ramit_model.benchmark.measure.cost import channels_of, measure_costs
 from ramit_model.benchmark.measure.counting import count
 from ramit_model.benchmark.measure.fingerprints import environment, weights_of
+from ramit_model.benchmark.measure.image_sets import ImageSet, read_sets
 from ramit_model.benchmark.measure.isolation import be_quiet
 from ramit_model.benchmark.measure.measurements import Measurements
-from ramit_model.benchmark.measure.quality import EvalImage, ImageSet, Quality, read_gt, read_sets, reference
-from ramit_model.benchmark.plan import Network, Plan, StripPlan
+from ramit_model.benchmark.measure.quality import Quality
+from ramit_model.benchmark.plan import Network, Plan, reference_name
 from ramit_model.benchmark.report.report import write_report
-from ramit_model.benchmark.report.strips import choose_crop, crop_psnr, draw_strip
 from ramit_model.benchmark.results import (
     Counts,
     NetworkInfo,
     NetworkQuality,
     Results,
     SetQuality,
-    Strip,
     psnr_metric,
 )
 from ramit_model.benchmark.statistics import compare, mean_interval
-from ramit_model.inference.evaluation import Picture
+from ramit_model.benchmark.strips import draw_strips
 from ramit_model.inference.padding import size_unit
 from ramit_model.inference.weights import check_fit, read_weights
 from ramit_model.system.errors import InputError, one_line
 
 MEASUREMENTS = "measurements.jsonl"
-BLUR = 2
-"""Standard deviation in pixels."""
 
 
 def run_benchmark(plan: Plan, out: Path) -> Results:
     """Measure what is not measured yet, and write the report.
 
     Args:
-        plan: From `load_plan`.
-        out: Folder of the benchmark, with what an interrupted one has measured.
+        plan: Result of `load_plan`.
+        out: Folder of the benchmark, with the measurements of an interrupted run.
 
     Raises:
         InputError: An image or weights cannot be used, or another benchmark writes into `out`.
@@ -64,7 +59,7 @@ def run_benchmark(plan: Plan, out: Path) -> Results:
         costs = measure_costs(plan, store, here)
         for line in quality.not_drawn():
             print(f"basicsr benchmark: {line}", file=sys.stderr)
-        strips = [strip for strip in (_strip(quality, *drawn) for drawn in quality.strips()) if strip]
+        strips = draw_strips(quality)
         results = Results(
             name=plan.name,
             option_file=plan.option_file,
@@ -77,18 +72,18 @@ def run_benchmark(plan: Plan, out: Path) -> Results:
             networks=networks,
             datasets=[_set_quality(quality, image_set) for image_set in image_sets],
             costs=costs,
-            strips=[strip for strip, _ in strips],
+            strips=[drawn.strip for drawn in strips],
             notes=plan.missing,
         )
-        write_report(results, {strip.file: content for strip, content in strips}, out)
+        write_report(results, {drawn.strip.file: drawn.png for drawn in strips}, out)
     return results
 
 
 def _info(network: Network, plan: Plan) -> NetworkInfo:
-    """Describe a network; its options and weights must fit.
+    """Build a network, check its weights and describe it.
 
     Raises:
-        InputError: They do not, or the file cannot be read.
+        InputError: Its options are wrong, or its weights do not fit or cannot be read.
     """
     try:
         built = build_network(deepcopy(network.network_g))
@@ -122,14 +117,14 @@ def _set_quality(quality: Quality, image_set: ImageSet) -> SetQuality:
     measured = {
         name: {image: metrics[psnr] for image, metrics in result.images.items()} if psnr else {}
         for name, result in results.items()
-        if name != reference(plan.scale)
+        if name != reference_name(plan.scale)
     }
     return SetQuality(
         name=image_set.name,
         images=[image.name for image in image_set.images],
         image_count=image_set.image_count,
         metrics=plan.metrics,
-        reference=reference(plan.scale),
+        reference=reference_name(plan.scale),
         results=results,
         comparisons=compare(measured),
     )
@@ -161,52 +156,3 @@ def _network_quality(quality: Quality, image_set: ImageSet, network: Network | N
         tiled=[name for name, value in values.items() if value.get("tiled")],
         out_of_memory=[name for name, value in values.items() if "out_of_memory" in value],
     )
-
-
-def _strip(quality: Quality, image_set: ImageSet, image: EvalImage, drawn: StripPlan) -> tuple[Strip, bytes] | None:
-    """A comparison picture and its entry; None where the crop is not inside the image."""
-    plan = quality.plan
-    gt = read_gt(image_set, image)
-    pictures = _pictures(quality, image_set, image)
-    # Where blurring costs most there is detail to compare; where the input is worst, dark walls or mere noise.
-    crop = drawn.crop or choose_crop(gt, cv2.GaussianBlur(gt, (0, 0), BLUR), drawn.size)
-    height, width = gt.shape[:2]
-    if crop[0] < 0 or crop[1] < 0 or min(crop[2:]) < 1 or crop[0] + crop[2] > width or crop[1] + crop[3] > height:
-        print(
-            f"basicsr benchmark: strips: crop {list(crop)} is not inside {image.name}, {width}x{height} pixels",
-            file=sys.stderr,
-        )
-        return None
-    psnr = psnr_metric(plan.metrics)
-    on_y = bool(psnr and plan.metrics[psnr].get("test_y_channel"))
-    in_crop = {name: crop_psnr(picture, gt, crop, test_y_channel=on_y) for name, picture in pictures.items()}
-    whole = _psnr_of(quality, image_set, image)
-    captions = {
-        name: f"{whole[name]:.2f} dB (crop {value:.2f})" if name in whole else f"crop {value:.2f} dB"
-        for name, value in in_crop.items()
-    }
-    # An image may be drawn more than once.
-    file = f"strips/{image_set.name}_{image.name}_{'_'.join(map(str, crop))}.png"
-    restored = {name: value for name, value in whole.items() if name != reference(plan.scale)}
-    best = [name for name, value in restored.items() if value == max(restored.values())]
-    content = draw_strip(gt, pictures, crop, captions, f"{image_set.name}, {image.name}", best)
-    return Strip(image_set.name, image.name, crop, file, whole, in_crop), content
-
-
-def _pictures(quality: Quality, image_set: ImageSet, image: EvalImage) -> dict[str, Picture]:
-    """What the reference and every network made of an image."""
-    pictures: dict[str, Any] = {}
-    for network in quality.networks:
-        path = quality.picture(image_set, network, image)
-        if path.is_file():
-            pictures[quality.name_of(network)] = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    return pictures
-
-
-def _psnr_of(quality: Quality, image_set: ImageSet, image: EvalImage) -> dict[str, float]:
-    psnr, psnrs = psnr_metric(quality.plan.metrics), {}
-    for network in quality.networks:
-        metrics: dict[str, float] = quality.value(image_set, network, image).get("metrics", {})
-        if psnr in metrics:
-            psnrs[quality.name_of(network)] = metrics[psnr]
-    return psnrs

@@ -1,10 +1,9 @@
-"""Restores the images of a data set one by one and measures each: the common ground of validation and test."""
+"""Restores the images of a data set one by one and measures each, for validation, test and benchmark alike."""
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ramit_arch  # noqa: F401  mends BasicSR for the imports below
 
@@ -18,12 +17,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from ramit_model.system.files import write_csv_atomically
+
 Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What was measured on one image; no metrics without GT."""
+    """Metrics of one image of a data set, by name; empty without GT."""
 
     index: int
     name: str
@@ -32,11 +33,19 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What an image was restored from and to, 8-bit, (H, W, 3) BGR or (H, W)."""
+    """LQ image, result and, if known, GT: 8-bit, (H, W, 3) BGR or (H, W)."""
 
     lq: Picture
     result: Picture
     gt: Picture | None
+
+
+class Measured(NamedTuple):
+    """Name, metrics (by name; empty without GT) and pictures of a restored image."""
+
+    name: str
+    metrics: dict[str, float]
+    pictures: Pictures
 
 
 def evaluate(
@@ -46,7 +55,7 @@ def evaluate(
     *,
     progress_bar: bool = True,
 ) -> Iterator[tuple[ImageResult, Pictures]]:
-    """Restore and measure the images of a set; of several processes, each takes its share of them.
+    """Restore and measure the images of a set; several processes share them out.
 
     Args:
         restore: Maps LQ (1, C, H, W) to the result (1, C, H * scale, W * scale), range 0..1, not clamped.
@@ -65,22 +74,17 @@ def evaluate(
     hidden = None if progress_bar and rank == 0 else True  # None: hidden where there is no terminal
     bar = tqdm(loader, desc=dataset.opt["name"], unit="image", disable=hidden)
     for index, data in zip(indices, bar, strict=True):
-        name, measured, pictures = measure(restore, data, metrics)
-        yield ImageResult(index, name, measured), pictures
+        measured = measure(restore, data, metrics)
+        yield ImageResult(index, measured.name, measured.metrics), measured.pictures
 
 
-def measure(
-    restore: Callable[[Tensor], Tensor], data: dict[str, Any], metrics: dict[str, dict[str, Any]]
-) -> tuple[str, dict[str, float], Pictures]:
+def measure(restore: Callable[[Tensor], Tensor], data: dict[str, Any], metrics: dict[str, dict[str, Any]]) -> Measured:
     """Restore one image and measure the result.
 
     Args:
-        restore: As in `evaluate`.
+        restore: Restoration as in `evaluate`.
         data: A batch of one image.
-        metrics: As in `evaluate`.
-
-    Returns:
-        Its name, metric -> value (none without GT), the pictures.
+        metrics: Blocks as in `evaluate`.
     """
     result: Picture = tensor2img([restore(data["lq"])])
     gt: Picture | None = tensor2img([data["gt"]]) if "gt" in data else None
@@ -89,11 +93,11 @@ def measure(
         images = {"img": result, "img2": gt}
         measured = {name: float(calculate_metric(images, dict(block))) for name, block in metrics.items()}
     name = Path(data.get("gt_path", data["lq_path"])[0]).stem
-    return name, measured, Pictures(tensor2img([data["lq"]]), result, gt)
+    return Measured(name, measured, Pictures(tensor2img([data["lq"]]), result, gt))
 
 
 def averages(results: list[ImageResult]) -> dict[str, float]:
-    """The average of each metric, by name."""
+    """Average of each metric over the images, by name."""
     names = results[0].metrics
     return {name: float(np.mean([result.metrics[name] for result in results])) for name in names}
 
@@ -102,25 +106,24 @@ def write_table(path: Path, results: list[ImageResult]) -> str:
     """Write the metrics of each image and their averages as CSV.
 
     Returns:
-        The same as text, a line an image.
+        The same table as text, one line per image.
     """
     rows = [["image", *results[0].metrics]]
     rows += [[result.name, *(f"{value:.6f}" for value in result.metrics.values())] for result in results]
     rows.append(["average", *(f"{value:.6f}" for value in averages(results).values())])
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+    write_csv_atomically(rows, path)
     return "\n".join(f"\t{'  '.join(cells)}" for cells in rows)
 
 
 def save_picture(picture: Picture, path: Path) -> None:
-    """Write a PNG, and its folder."""
+    """Write a PNG; its folder is made if needed."""
     imwrite(picture, str(path))
 
 
 def side_by_side(pictures: Pictures) -> Picture:
-    """LQ (enlarged to the size of the result, pixels kept), result and GT in a row, (H, 3 W, 3) RGB."""
+    """LQ (enlarged to the size of the result by nearest neighbour), result and GT in a row, (H, 3 W, 3) RGB."""
     height, width = pictures.result.shape[:2]
     given = [picture for picture in (pictures.lq, pictures.result, pictures.gt) if picture is not None]
     row = [cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST) for picture in given]
-    colour = [cv2.cvtColor(p, cv2.COLOR_GRAY2RGB if p.ndim == 2 else cv2.COLOR_BGR2RGB) for p in row]
-    return np.concatenate(colour, axis=1)
+    colored = [cv2.cvtColor(p, cv2.COLOR_GRAY2RGB if p.ndim == 2 else cv2.COLOR_BGR2RGB) for p in row]
+    return np.concatenate(colored, axis=1)

@@ -1,8 +1,12 @@
 """Files that appear whole or not at all."""
 
+import csv
+import io
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(content: bytes | memoryview, path: str | os.PathLike[str]) -> None:
@@ -25,6 +29,17 @@ def write_atomically(content: bytes | memoryview, path: str | os.PathLike[str]) 
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_csv_atomically(rows: Iterable[Iterable[Any]], path: str | os.PathLike[str]) -> None:
+    """Write rows as CSV (UTF-8, line feeds), whole or not at all.
+
+    Raises:
+        OSError: The file could not be written; `path` is as it was before.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomically(text.getvalue().encode(), path)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -13,7 +13,7 @@ from basicsr.archs import build_network
 from helpers import TINY, metrics
 
 from ramit_model.benchmark import run
-from ramit_model.benchmark.measure import cost, fingerprints, quality
+from ramit_model.benchmark.measure import cost, fingerprints, quality, restoring
 
 NETWORKS = {
     "tiny": TINY,
@@ -64,6 +64,7 @@ def measure_in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     for module in (quality, cost):
         monkeypatch.setattr(module, "isolated", here)
+    for module in (restoring, cost):
         monkeypatch.setattr(module, "prepare_process", lambda: None)
     monkeypatch.setattr(run, "be_quiet", lambda: None)
     # Files are taken to stay as they are for as long as a command runs.

@@ -1,7 +1,5 @@
-"""Every number of a benchmark, one a line, for spreadsheets and data frames."""
+"""Every number of a benchmark as CSV in long format, for spreadsheets and data frames."""
 
-import csv
-import io
 import math
 import os
 from collections.abc import Iterator
@@ -9,11 +7,11 @@ from typing import NamedTuple
 
 from ramit_model.benchmark.report.tables import size_text
 from ramit_model.benchmark.results import PUBLISHED_OUTPUT, CaseCost, NetworkInfo, Results, SetQuality
-from ramit_model.system.files import write_atomically
+from ramit_model.system.files import write_csv_atomically
 
 
 class CsvRow(NamedTuple):
-    """One number and what it belongs to; fields that do not apply are empty."""
+    """One number and its keys; fields that do not apply are empty."""
 
     section: str
     network: str = ""
@@ -26,20 +24,16 @@ class CsvRow(NamedTuple):
 
 
 def write_csv(path: str | os.PathLike[str], results: Results) -> None:
-    """Write all numbers, unrounded, in long format: one a line.
+    """Write all numbers, unrounded, one per line.
 
     Raises:
         OSError: The file could not be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CsvRow._fields)
-    writer.writerows(csv_rows(results))
-    write_atomically(text.getvalue().encode(), path)
+    write_csv_atomically([CsvRow._fields, *csv_rows(results)], path)
 
 
 def csv_rows(results: Results) -> list[CsvRow]:
-    """Every raw number; what is not there has no row."""
+    """Rows of all raw numbers; missing ones have no row."""
     rows = [row for network in results.networks for row in _network_rows(network)]
     rows += [row for dataset in results.datasets for row in _quality_rows(dataset)]
     rows += [row for entry in results.costs for row in _cost_rows(entry)]

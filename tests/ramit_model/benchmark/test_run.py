@@ -22,7 +22,7 @@ from helpers import TINY, changed, photograph
 
 from datasets_prep.lmdb_writer import write_pairs
 from ramit_model.benchmark import published, run
-from ramit_model.benchmark.measure import quality
+from ramit_model.benchmark.measure import restoring
 from ramit_model.benchmark.plan import load_plan
 from ramit_model.benchmark.results import Results
 from ramit_model.benchmark.run import run_benchmark
@@ -304,9 +304,9 @@ def test_published_figures(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch
 
 def test_images_without_memory(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are listed, and left out of averages and comparisons; the strip has what there is."""
-    restoration = quality._restoration
+    restoration = restoring._restoration
 
-    def limited(task: quality.Task) -> Callable[[torch.Tensor], torch.Tensor]:
+    def limited(task: restoring.Task) -> Callable[[torch.Tensor], torch.Tensor]:
         restore = restoration(task)
         seen: list[int] = []
 
@@ -318,7 +318,7 @@ def test_images_without_memory(benchmark: Benchmark, monkeypatch: pytest.MonkeyP
 
         return run
 
-    monkeypatch.setattr(quality, "_restoration", limited)
+    monkeypatch.setattr(restoring, "_restoration", limited)
     results = benchmark.run(only=["quality"], limit=5)
     (found,) = results.datasets
     deep = found.results["deep"]
@@ -333,7 +333,7 @@ def test_no_image_fits(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) ->
     def broken(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(quality, "measure", broken)
+    monkeypatch.setattr(restoring, "measure", broken)
     results = benchmark.run(only=["quality"], limit=2)
     assert {name: result.average for name, result in results.datasets[0].results.items()} == {
         "bicubic": {},

@@ -110,5 +110,5 @@ def test_a_file_that_is_no_history(tmp_path: Path, kind: str) -> None:
     path.write_bytes(FILES[kind])
     with pytest.raises(InputError) as caught:
         ValidationHistory(path).read(100)
-    assert str(caught.value) == f"{path}: is no table of measurements; mend or remove it"
+    assert str(caught.value) == f"{path}: not a table of measurements; repair or remove it"
     assert path.read_bytes() == FILES[kind]

@@ -19,11 +19,14 @@ from helpers import TINY, changed, photograph
 from torch import Tensor
 
 from ramit_model.benchmark.measure import quality as module
+from ramit_model.benchmark.measure import restoring
 from ramit_model.benchmark.measure.fingerprints import environment
+from ramit_model.benchmark.measure.image_sets import EvalImage, ImageSet, read_gt, read_sets
 from ramit_model.benchmark.measure.isolation import KilledError
 from ramit_model.benchmark.measure.measurements import Measurements
-from ramit_model.benchmark.measure.quality import EvalImage, ImageSet, Quality, Task, read_gt, read_sets, restore_images
-from ramit_model.benchmark.plan import load_plan
+from ramit_model.benchmark.measure.quality import Quality
+from ramit_model.benchmark.measure.restoring import Task, restore_images
+from ramit_model.benchmark.plan import load_plan, reference_name
 from ramit_model.data.degradation import add_test_noise
 from ramit_model.data.paired import to_tensor
 from ramit_model.system.errors import InputError
@@ -156,7 +159,7 @@ def test_the_reference_is_bicubic(pairs: Path, prepare: Prepare, started: list[A
 def test_the_reference_of_denoising_is_the_input(pairs: Path, prepare: Prepare, started: list[Any]) -> None:
     quality = prepare(noise_options(pairs, [25]))
     quality.measure()
-    assert module.reference(quality.plan.scale) == "input"
+    assert reference_name(quality.plan.scale) == "input"
     for name, value in values(quality).items():
         clean = cv2.cvtColor(stored(pairs / "HR.lmdb", name), cv2.COLOR_BGR2GRAY)
         noisy = add_test_noise(to_tensor(clean[..., None]), 25)[0].numpy()
@@ -202,7 +205,7 @@ def test_pictures_of_strips_are_kept(
 ) -> None:
     strips = [{"dataset": "pairs", "image": LARGE}, {"dataset": "pairs"}, {"dataset": "pairs", "image": "nobody"}]
     quality = prepare(benchmark_options(pairs, weights, strips=strips))
-    assert [(image.name, strip.image) for _, image, strip in quality.strips()] == [(LARGE, LARGE), ("p0", None)]
+    assert [(strip.image.name, strip.plan.image) for strip in quality.strips()] == [(LARGE, LARGE), ("p0", None)]
     quality.measure()
     (image_set,) = quality.image_sets
     assert len(list(quality.folder.iterdir())) == 4
@@ -246,7 +249,7 @@ def too_large(error: Exception, largest: int = 32) -> Callable[[Task], Callable[
 def test_an_image_without_memory(
     error: Exception, pairs: Path, prepare: Prepare, started: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_restoration", too_large(error))
+    monkeypatch.setattr(restoring, "_restoration", too_large(error))
     quality = prepare(benchmark_options(pairs))
     quality.measure()
     found = values(quality)
@@ -260,10 +263,10 @@ def test_an_image_without_memory(
 def test_an_image_in_tiles(pairs: Path, prepare: Prepare, started: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     strips = [{"dataset": "pairs", "image": LARGE}]
     options = benchmark_options(pairs, strips=strips)
-    monkeypatch.setattr(module, "_restoration", too_large(torch.OutOfMemoryError("no"), 100))
+    monkeypatch.setattr(restoring, "_restoration", too_large(torch.OutOfMemoryError("no"), 100))
     whole = prepare(options)
     whole.measure()
-    monkeypatch.setattr(module, "_restoration", too_large(torch.OutOfMemoryError("no")))
+    monkeypatch.setattr(restoring, "_restoration", too_large(torch.OutOfMemoryError("no")))
     quality = prepare(changed(options, "val.tile", 20))
     quality.measure()
     found = values(quality)
@@ -283,7 +286,7 @@ def test_an_image_in_tiles(pairs: Path, prepare: Prepare, started: list[Any], mo
 def test_other_errors_end_it(
     pairs: Path, prepare: Prepare, started: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_restoration", too_large(RuntimeError("shapes do not fit")))
+    monkeypatch.setattr(restoring, "_restoration", too_large(RuntimeError("shapes do not fit")))
     quality = prepare(benchmark_options(pairs))
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         quality.measure()
@@ -291,17 +294,17 @@ def test_other_errors_end_it(
     assert [name for name, value in values(quality).items() if value] == NAMES[:7]
 
 
-def killed(at: dict[int, str]) -> Callable[..., Iterator[tuple[str, int, dict[str, Any]]]]:
+def killed(at: dict[int, str]) -> Callable[..., Iterator[tuple[int, dict[str, Any] | None]]]:
     """In place of `isolated`: killed at some images, `before` they are begun, or while they are not `tiled`."""
 
-    def run(_: Any, task: Task) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    def run(_: Any, task: Task) -> Iterator[tuple[int, dict[str, Any] | None]]:
         events = [event for index in task.images for event in (("started", index), ("measured", index))]
         for event, index in events:
             when = at.get(index)
             if event == "started" and when == "before":
                 del at[index]
                 raise KilledError("the process ended with code -9")
-            yield event, index, {"metrics": {"psnr": 1.0}, "tiled": index in task.tiled}
+            yield index, {"metrics": {"psnr": 1.0}, "tiled": index in task.tiled} if event == "measured" else None
             if event == "started" and (when == "always" or (when == "whole" and index not in task.tiled)):
                 raise KilledError("the process ended with code -9")
             if event == "measured" and when == "after":

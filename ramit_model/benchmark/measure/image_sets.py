@@ -1,0 +1,86 @@
+"""The images of the data sets to evaluate, each read once before anything is measured."""
+
+import hashlib
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ramit_arch  # noqa: F401  mends BasicSR for the imports below
+
+from basicsr.data import build_dataset
+from basicsr.utils import tensor2img
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from ramit_model.benchmark.plan import Plan
+from ramit_model.config.option_file import Options
+from ramit_model.inference.evaluation import Picture
+from ramit_model.system.errors import InputError
+
+
+@dataclass(frozen=True)
+class EvalImage:
+    """An image of an image set.
+
+    Attributes:
+        index: Position in the set, from 0.
+        name: Name of the GT file, without extension.
+        digest: SHA-256 of the LQ and GT pixels, noise included.
+    """
+
+    index: int
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """An image set: its option block, the images to measure, and the number of all its images."""
+
+    block: Options
+    images: Sequence[EvalImage]
+    image_count: int
+
+    @property
+    def name(self) -> str:
+        """Name in the option file."""
+        return str(self.block["name"])
+
+
+def read_sets(plan: Plan) -> list[ImageSet]:
+    """Read every image of every set once, so that a bad one is found before hours of work.
+
+    Raises:
+        InputError: An image cannot be used.
+    """
+    return [_read_set(block, plan.limit) for block in plan.datasets]
+
+
+def _read_set(block: Options, limit: int | None) -> ImageSet:
+    dataset = build_dataset(deepcopy(block))
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    images = []
+    for index, data in enumerate(
+        tqdm(single_images(dataset, range(count)), desc=f"read {block['name']}", disable=None)
+    ):
+        digest = hashlib.sha256(data["lq"].numpy().tobytes() + data["gt"].numpy().tobytes()).hexdigest()
+        images.append(EvalImage(index, Path(data["gt_path"][0]).stem, digest))
+    names = [image.name for image in images]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"data set {block['name']}: two images are called {name}; rename one")
+    return ImageSet(block, images, len(dataset))
+
+
+def single_images(dataset: Any, indices: Sequence[int]) -> DataLoader[Any]:
+    """Batches of one image each, in the order of `indices`."""
+    return DataLoader(Subset(dataset, indices))
+
+
+def read_gt(image_set: ImageSet, image: EvalImage) -> Picture:
+    """Ground truth of an image as the metrics see it, 8-bit, (H, W, 3) BGR or (H, W)."""
+    data = next(iter(single_images(build_dataset(deepcopy(image_set.block)), [image.index])))
+    picture: Picture = tensor2img([data["gt"]])
+    return picture
