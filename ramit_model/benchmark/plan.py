@@ -4,26 +4,23 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 import ramit_model
 from ramit_model.benchmark import published
 from ramit_model.benchmark.results import Case
-from ramit_model.config.option_file import Options
-from ramit_model.config.options import (
+from ramit_model.benchmark.schema import BenchmarkNetwork, BenchmarkOptions, BenchmarkVal, Cost, Strip
+from ramit_model.config.checks import (
     check_compiler,
     check_dataset,
     check_device,
     check_metrics,
     check_name,
     check_network,
-    expand_sigma_sets,
-    read_options,
 )
-from ramit_model.config.validation import Block, Natural, Sigma, Typed, check_form, suggest
-from ramit_model.inference.precision import Precision
+from ramit_model.config.option_file import Options
+from ramit_model.config.options import expand_sigma_sets, read_options
+from ramit_model.config.validation import check_schema, suggest
 from ramit_model.system.errors import InputError
 
 BICUBIC, INPUT = "bicubic", "input"
@@ -31,59 +28,6 @@ BICUBIC, INPUT = "bicubic", "input"
 
 PARTS = ("quality", "cost")
 """What `--only` knows beside networks and data sets."""
-
-# Form ----------------------------------------------------------------------------------------------------------------
-
-
-class _Network(Block):
-    network_g: Typed
-    weights: str | None = None
-    param_key: str | None = "params"
-    published: str | None = None
-
-
-class _Val(Block):
-    metrics: Annotated[dict[str, Typed], Field(min_length=1)]
-    sigma: Annotated[list[Sigma], Field(min_length=1)] | None = None
-    tile: Natural | None = None
-
-
-_Input = Annotated[list[Natural], Field(min_length=2, max_length=3)]
-
-
-class _Cost(Block):
-    devices: Any = "auto"
-    precisions: Annotated[list[Precision], Field(min_length=1)] = Field(default=["float32"])
-    memory_formats: Annotated[list[Literal["contiguous", "channels_last"]], Field(min_length=1)] = Field(
-        default=["contiguous"]
-    )
-    compile: Annotated[list[bool], Field(min_length=1)] = Field(default=[False])
-    inputs: list[_Input] = Field(default=[])
-    train: list[_Input] = Field(default=[])
-    runs: Natural = 9
-    warmup: Annotated[int, Field(ge=0)] = 2
-
-
-class _Strip(Block):
-    dataset: str
-    image: str | None = None
-    crop: Annotated[list[int], Field(min_length=4, max_length=4)] | None = None
-    size: Natural = 64
-
-
-class _Benchmark(Block):
-    name: str
-    scale: Natural
-    num_gpu: Any = "auto"
-    baseline: str | None = None
-    networks: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
-    datasets: dict[str, dict[str, Any]] = Field(default={})
-    val: dict[str, Any] | None = None
-    cost: dict[str, Any] | None = None
-    strips: list[dict[str, Any]] = Field(default=[])
-
-
-# Plan ----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -191,7 +135,7 @@ def load_plan(
     ramit_model.register()
     file = str(path)
     options = read_options(path, forced, leave_out=("networks", "datasets"))
-    check_form(_Benchmark, options, f"{file}: ")
+    check_schema(BenchmarkOptions, options, f"{file}: ")
     check_name(options["name"], file)
     options.setdefault("num_gpu", "auto")
     options.setdefault("datasets", {})
@@ -222,8 +166,8 @@ def load_plan(
         metrics=val.get("metrics", {}),
         tile=val.get("tile"),
         cases=_cases(cost, options, file),
-        runs=cost.get("runs", _Cost().runs),
-        warmup=cost.get("warmup", _Cost().warmup),
+        runs=cost.get("runs", Cost().runs),
+        warmup=cost.get("warmup", Cost().warmup),
         strips=_strips(options, datasets, file),
         limit=limit,
         missing=missing,
@@ -251,7 +195,7 @@ def _leave_out_missing(options: Options) -> list[str]:
 
 def _network(name: str, block: Options, options: Options, file: str) -> Network:
     where = f"{file}: networks.{name}"
-    check_form(_Network, block, f"{where}.")
+    check_schema(BenchmarkNetwork, block, f"{where}.")
     check_network({**options, "network_g": block["network_g"]}, where)
     figures = block.get("published")
     if figures is not None and figures not in published.names():
@@ -268,7 +212,7 @@ def _network(name: str, block: Options, options: Options, file: str) -> Network:
 def _check_val(options: Options, file: str) -> Options:
     val: Options = options.get("val") or {}
     if options.get("datasets"):
-        check_form(_Val, val, f"{file}: val.")
+        check_schema(BenchmarkVal, val, f"{file}: val.")
         check_metrics(val["metrics"], file)
     return val
 
@@ -301,7 +245,7 @@ def _check_cost(options: Options, file: str) -> Options:
     import torch
 
     cost: Options = options.get("cost") or {}
-    check_form(_Cost, cost, f"{file}: cost.")
+    check_schema(Cost, cost, f"{file}: cost.")
     devices = cost.get("devices", "auto")
     if devices != "auto" and not (isinstance(devices, list) and devices and set(map(str, devices)) <= {"cpu", "cuda"}):
         raise InputError(f"{file}: cost.devices: must be auto, or a list of cpu and cuda, not {devices!r}")
@@ -314,7 +258,7 @@ def _check_cost(options: Options, file: str) -> Options:
 
 def _cases(cost: Options, options: Options, file: str) -> list[Case]:
     """Every combination; TF32 is there on GPUs only."""
-    settings = _Cost(**cost)
+    settings = Cost(**cost)
     devices = settings.devices
     if devices == "auto":
         devices = ["cuda"] if _gpus(options["num_gpu"]) else ["cpu"]
@@ -345,9 +289,9 @@ def _cases(cost: Options, options: Options, file: str) -> list[Case]:
 def _strips(options: Options, datasets: Sequence[Options], file: str) -> list[StripPlan]:
     strips = []
     for i, block in enumerate(options.get("strips", [])):
-        check_form(_Strip, block, f"{file}: strips.{i}.")
+        check_schema(Strip, block, f"{file}: strips.{i}.")
         if block["dataset"] in {dataset["name"] for dataset in datasets}:  # others were left out
-            strip = _Strip(**block)
+            strip = Strip(**block)
             crop = (*strip.crop,) if strip.crop else None
             strips.append(StripPlan(strip.dataset, strip.image, crop, strip.size))  # type: ignore[arg-type]
     return strips

@@ -1,53 +1,34 @@
-"""Forms that blocks of option files are checked against: one line for the first mistake, with file, key and remedy."""
+"""Validation of blocks of option files: one line for the first mistake, with file, key and remedy."""
 
 import difflib
 import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ramit_model.system.errors import InputError
 
 
-class Block(BaseModel):
-    """A mapping whose keys are all known; numbers must be numbers."""
-
-    # BasicSR calls an option model_type; pydantic keeps model_ for itself unless told otherwise.
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
-
-
-class Typed(BaseModel):
-    """A `type` from a registry, with its arguments."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-    type: str
-
-
-Natural = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0)]
-Sigma = Annotated[float, Field(ge=0, le=255)]
-
-
-def check_form(form: type[Block], block: Any, where: str) -> None:
-    """Check `block` against `form`; `where` is file and key so far."""
+def check_schema(schema: type[BaseModel], block: Any, where: str) -> None:
+    """Check `block` against `schema`; `where` is file and key so far."""
     try:
-        form.model_validate(block)
+        schema.model_validate(block)
     except ValidationError as error:
         # A misspelt key is both unknown and missing: the unknown one explains more.
         problems = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
-        raise InputError(f"{where}{_explain(problems[0], form)}") from None
+        raise InputError(f"{where}{_explain(problems[0], schema)}") from None
 
 
-def _explain(problem: ErrorDetails, form: type[BaseModel]) -> str:
-    """One problem of pydantic's, in the words of someone who edits the option file."""
+def _explain(problem: ErrorDetails, schema: type[BaseModel]) -> str:
+    """Line for one of pydantic's problems, for someone who edits the option file."""
     location = [str(part) for part in problem["loc"]]
     key, value = ".".join(location), problem["input"]
     if problem["type"] == "extra_forbidden":
-        return f"{key}: no such option{suggest(location[-1], _fields_at(form, location[:-1]))}"
+        return f"{key}: no such option{suggest(location[-1], _fields_at(schema, location[:-1]))}"
     if problem["type"] == "missing":
         return f"{key}: is missing; add it"
     if isinstance(value, str) and re.search(r"int|float|number|literal", problem["type"]) and is_number(value):
@@ -61,17 +42,17 @@ def _explain(problem: ErrorDetails, form: type[BaseModel]) -> str:
     return f"{key}: must be {expected}, not {value!r}"
 
 
-def _fields_at(form: type[BaseModel], location: list[str]) -> list[str]:
-    """The option names of the block at `location` inside `form`."""
+def _fields_at(schema: type[BaseModel], location: list[str]) -> list[str]:
+    """Names of the options of the block at `location` inside `schema`."""
     for name in location:
-        annotation = form.model_fields[name].annotation
+        annotation = schema.model_fields[name].annotation
         candidates = (annotation, *getattr(annotation, "__args__", ()))
-        form = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(form.model_fields)
+        schema = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(schema.model_fields)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """What was most likely meant by an unknown word, or all that is known if that is little."""
+    """Hint for an unknown word: the known one that is most like it, or all known ones if they are few."""
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1)
     if near:
@@ -88,7 +69,7 @@ def is_number(text: str) -> bool:
 
 
 def as_yaml_number(text: str) -> str:
-    """How a number is written so that YAML 1.1 reads it as one."""
+    """Notation of a number that YAML 1.1 reads as one."""
     number = float(text)
     if number.is_integer() and abs(number) < 1e15:
         return str(int(number))
@@ -110,7 +91,7 @@ def check_numbers_as_text(block: Mapping[Any, Any] | list[Any], where: str, key:
 
 
 def find(registry: Any, name: Any, where: str) -> Any:
-    """The object called `name` in one of BasicSR's registries."""
+    """Object called `name` in one of BasicSR's registries."""
     for candidate in (name, f"{name}_basicsr"):
         if candidate in registry:
             return registry.get(candidate)
@@ -125,7 +106,7 @@ def check_arguments(
     ignore: tuple[str, ...] = (),
     given: tuple[str, ...] = (),
 ) -> None:
-    """Every key of `block` is an argument of `function`, and every argument without a default is there."""
+    """Check that all keys of `block` are arguments of `function`, and that none without a default is missing."""
     parameters = inspect.signature(function).parameters
     names = [name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     swallows = any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and inspect.isclass(function)

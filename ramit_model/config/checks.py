@@ -1,0 +1,245 @@
+"""Checks beyond the schema: registry names, arguments, files, devices, and options that must fit together."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ramit_model.config.option_file import Options
+from ramit_model.config.schema import CLEAN, DATASETS, RESTORATION_MODEL_OPTIONS, SCHEDULERS
+from ramit_model.config.validation import check_arguments, check_schema, find, suggest
+from ramit_model.data.patches import DRAWN
+from ramit_model.system.errors import InputError
+
+COMPILERS = ("c++", "g++", "clang++", "cl")
+
+
+def check_options(options: Options, file: str, is_train: bool) -> None:
+    """Check everything beyond the schema of a training or a test; the first mistake is an `InputError`."""
+    import ramit_model
+
+    ramit_model.register()
+    from basicsr.utils import registry
+
+    for key in ("name", "model_type", "num_gpu", "datasets", "network_g", "path"):
+        if options.get(key) in (None, "", {}):
+            raise InputError(f"{file}: {key}: is missing; add it")
+    check_name(options["name"], file)
+    find(registry.MODEL_REGISTRY, options["model_type"], f"{file}: model_type")
+    check_device(options, file)
+    check_network(options, file)
+    for phase, dataset in options["datasets"].items():
+        check_dataset(dataset, phase, options, file, is_train)
+    if is_train and "train" not in options["datasets"]:
+        raise InputError(f"{file}: datasets.train: is missing; training needs it")
+    for key in ("pretrain_network_g", "resume_state"):
+        value = options["path"].get(key)
+        if value is not None and not Path(value).expanduser().is_file():
+            raise InputError(f"{file}: path.{key}: {value}: no such file; check the path, or write ~ to do without")
+    val = options.get("val") or {}
+    check_metrics(val.get("metrics") or {}, file)
+    if is_train:
+        _check_training(options["train"], file)
+        if options["model_type"] == "RestorationModel":
+            _check_schedule(options, file)
+        else:
+            for key in RESTORATION_MODEL_OPTIONS:
+                if options["train"].get(key):
+                    raise InputError(f"{file}: train.{key}: {options['model_type']} has none; use RestorationModel")
+    elif val.get("save_img") and "suffix" not in val:
+        raise InputError(f"{file}: val.suffix: is missing; add it (~ appends the name of the run to saved images)")
+
+
+def check_name(name: Any, file: str) -> None:
+    """Refuse run names that are not safe folder names."""
+    if not re.fullmatch(r"\w[\w.+-]*", str(name)):
+        raise InputError(f"{file}: name: {name!r} names a folder; use letters, digits and . + - _ only")
+
+
+def check_metrics(metrics: Options, file: str) -> None:
+    """Check that metrics are registered and have the arguments that they take."""
+    from basicsr.utils.registry import METRIC_REGISTRY
+
+    for name, metric in metrics.items():
+        where = f"{file}: val.metrics.{name}"
+        function = find(METRIC_REGISTRY, metric["type"], f"{where}.type")
+        check_arguments(function, metric, where, ignore=("type", "better"), given=("img", "img2"))
+
+
+def check_device(options: Options, file: str) -> None:
+    """Check that there are as many GPUs as `num_gpu` says."""
+    import torch
+
+    num_gpu, present = options["num_gpu"], torch.cuda.device_count()
+    if num_gpu == "auto":
+        return
+    if type(num_gpu) is not int or num_gpu < 0:
+        raise InputError(f"{file}: num_gpu: must be auto or a number from 0 up, not {num_gpu!r}")
+    if num_gpu > present:
+        raise InputError(f"{file}: num_gpu: {num_gpu} wanted, {present} found; write auto to use what is there")
+
+
+def check_network(options: Options, file: str) -> None:
+    """Build our own networks on torch's meta device, which costs nothing; check the argument names of others."""
+    import torch
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    block = options["network_g"]
+    if not isinstance(block, dict) or "type" not in block:
+        raise InputError(f"{file}: network_g.type: is missing; name a network, for example RAMiT")
+    network = find(ARCH_REGISTRY, block["type"], f"{file}: network_g.type")
+    check_arguments(network, block, f"{file}: network_g", ignore=("type",))
+    if network.__module__.partition(".")[0] == "basicsr":
+        for key in ("upscale", "scale"):
+            if block.get(key, options["scale"]) != options["scale"]:
+                raise InputError(
+                    f"{file}: scale: is {options['scale']}, but network_g.{key} is {block[key]}; make them equal"
+                )
+        return
+    try:
+        with torch.device("meta"):
+            built = network(**{key: value for key, value in block.items() if key != "type"})
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{file}: network_g: {str(error).splitlines()[0]}") from None
+    if getattr(built, "scale", options["scale"]) != options["scale"]:
+        raise InputError(
+            f"{file}: scale: is {options['scale']}, but network_g has scale {built.scale}; make them equal"
+        )
+    warm_start = (options.get("train") or {}).get("warm_start") or {}
+    modules = dict(built.named_modules())
+    for name in warm_start.get("trainable", ()):
+        if name not in modules:
+            where = f"{file}: train.warm_start.trainable"
+            raise InputError(f"{where}: {name!r} is no module of {block['type']}{suggest(name, modules)}")
+    _check_channels(built, options, file)
+
+
+def _check_channels(network: Any, options: Options, file: str) -> None:
+    """Check that data sets give as many channels as our own networks take."""
+    wanted = getattr(network, "in_channels", None)
+    for phase, dataset in options["datasets"].items():
+        if wanted is None or not isinstance(dataset, dict) or dataset.get("type") not in DATASETS:
+            continue
+        given = 1 if dataset.get("color") else 3
+        if given != wanted:
+            raise InputError(
+                f"{file}: datasets.{phase}.color: gives {given} channel(s), but network_g takes {wanted}; "
+                "make them fit (gray denoising: color: gray and task: GDN)"
+            )
+
+
+def _check_schedule(options: Options, file: str) -> None:
+    """Check that the schedule is consistent and that every batch divides evenly among the processes."""
+    from ramit_model.training.schedule import Schedule
+
+    world_size, train = int(os.environ.get("WORLD_SIZE", "1")), options["train"]
+    try:
+        schedule = Schedule.from_options(options, world_size)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+    parts = world_size * train.get("accumulate", 1)
+    for stage in schedule.stages:
+        if stage.batch_size % parts:
+            raise InputError(
+                f"{file}: a batch of {stage.batch_size} cannot be shared out evenly over {world_size} processes times "
+                f"train.accumulate {train.get('accumulate', 1)}; change one of them"
+            )
+    if train.get("compile"):
+        check_compiler(f"{file}: train.compile")
+    if train.get("warm_start") and options["path"].get("pretrain_network_g") is None:
+        raise InputError(f"{file}: path.pretrain_network_g: is missing; train.warm_start begins with trained weights")
+
+
+def check_compiler(where: str) -> None:
+    """Check that there is a C++ compiler, which torch.compile needs."""
+    if not any(map(shutil.which, COMPILERS)):
+        raise InputError(f"{where}: torch.compile needs a C++ compiler and none is found; install g++")
+
+
+def _check_training(train: Options, file: str) -> None:
+    import torch
+    from basicsr.utils.registry import LOSS_REGISTRY
+
+    if not train.get("pixel_opt") and not train.get("perceptual_opt"):
+        raise InputError(f"{file}: train.pixel_opt: is missing; a loss is needed, for example {{type: L1Loss}}")
+    for key in ("pixel_opt", "perceptual_opt"):
+        if train.get(key):
+            loss = find(LOSS_REGISTRY, train[key]["type"], f"{file}: train.{key}.type")
+            check_arguments(loss, train[key], f"{file}: train.{key}", ignore=("type",))
+    if train["optim_g"]["type"] != "Adam":
+        raise InputError(f"{file}: train.optim_g.type: BasicSR offers Adam only, not {train['optim_g']['type']!r}")
+    check_arguments(torch.optim.Adam, train["optim_g"], f"{file}: train.optim_g", ignore=("type",), given=("params",))
+    schema = find(SCHEDULERS, train["scheduler"]["type"], f"{file}: train.scheduler.type")
+    check_schema(schema, train["scheduler"], f"{file}: train.scheduler.")
+
+
+def check_dataset(dataset: Options, phase: str, options: Options, file: str, is_train: bool) -> None:
+    """Check that a data set is complete, that its folders are there, and that it fits the other options."""
+    from basicsr.utils.registry import DATASET_REGISTRY
+
+    where = f"{file}: datasets.{phase}"
+    kind = phase.partition("_")[0]
+    allowed = ("train", "val") if is_train else ("val", "test")
+    if kind not in allowed:
+        verb = "train" if is_train else "test"
+        raise InputError(
+            f"{where}: {verb} takes data sets called {' or '.join(allowed)} (val_1, ...); rename or remove it"
+        )
+    if not isinstance(dataset, dict) or "type" not in dataset:
+        raise InputError(f"{where}.type: is missing; add it, for example PairedRestorationDataset")
+    find(DATASET_REGISTRY, dataset["type"], f"{where}.type")
+    if dataset["type"] not in DATASETS:
+        return
+    for_training, for_tests = DATASETS[dataset["type"]]
+    check_schema(for_training if kind == "train" else for_tests, dataset, f"{where}.")
+    for key in ("dataroot_lq", "dataroot_gt"):
+        if dataset.get(key) is not None:
+            _check_dataroot(dataset[key], dataset["io_backend"]["type"], f"{where}.{key}")
+    meta_info = dataset.get("meta_info_file")
+    if meta_info is not None and not Path(meta_info).is_file():
+        raise InputError(f"{where}.meta_info_file: {meta_info}: no such file; write ~ to take the whole folder")
+    if dataset["type"] == CLEAN and options["scale"] != 1:
+        raise InputError(f"{file}: scale: is {options['scale']}, but {CLEAN} in {where} adds noise only; write 1")
+    if kind == "train":
+        _check_train_dataset(dataset, options, where)
+
+
+def _check_train_dataset(dataset: Options, options: Options, where: str) -> None:
+    progressive = (options.get("train") or {}).get("progressive")
+    for key in ("gt_size", "batch_size_per_gpu"):
+        if progressive and dataset.get(key) is not None:
+            raise InputError(f"{where}.{key}: train.progressive sets it for each stage; remove one of the two")
+        if not progressive and dataset.get(key) is None:
+            raise InputError(f"{where}.{key}: is missing; add it")
+    for key, wanted in (("train.progressive", progressive), ("sub_images", dataset.get("sub_images"))):
+        if wanted and dataset["type"] not in DRAWN:
+            raise InputError(f"{where}.type: {dataset['type']} knows no {key}; use {' or '.join(DRAWN)}")
+    if not progressive and dataset["gt_size"] % options["scale"]:
+        raise InputError(f"{where}.gt_size: {dataset['gt_size']} is no multiple of scale {options['scale']}")
+    if dataset["type"] == CLEAN and dataset["sigma"][0] > dataset["sigma"][1]:
+        raise InputError(f"{where}.sigma: {dataset['sigma']}: the first limit is the lower one; swap them")
+    if dataset.get("persistent_workers") and not dataset["num_worker_per_gpu"]:
+        raise InputError(f"{where}.persistent_workers: needs num_worker_per_gpu above 0; raise it, or write false")
+    if dataset.get("prefetch_mode") == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError(f"{where}.prefetch_mode: cuda needs a GPU and none is found; write ~")
+
+
+def _check_dataroot(root: str, backend: str, where: str) -> None:
+    """Check that the folder is there and, with `lmdb`, that it is an LMDB that BasicSR can read."""
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{where}: {root}: no such folder; prepare it (basicsr prepare list), or change the path")
+    if backend == "lmdb":
+        if folder.suffix != ".lmdb":
+            raise InputError(f"{where}: {root}: an LMDB folder ends in .lmdb; or set io_backend.type: disk")
+        for name in ("data.mdb", "meta_info.txt"):
+            if not (folder / name).is_file():
+                raise InputError(f"{where}: {root}: has no {name}, so is no whole LMDB; prepare it again")
+    elif backend == "disk" and folder.suffix == ".lmdb":
+        raise InputError(f"{where}: {root}: is an LMDB; set io_backend.type: lmdb")
+    elif backend not in ("disk", "memcached"):
+        raise InputError(f"{where.rpartition('.')[0]}.io_backend.type: {backend!r} is unknown; use disk or lmdb")

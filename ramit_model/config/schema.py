@@ -1,0 +1,324 @@
+"""Schema of the option files of trainings and tests: every block, its options, their types, ranges and meaning.
+
+The JSON schema for editors and the tables of `options/README.md` are generated from the descriptions.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from ramit_model.inference.precision import LowPrecision
+
+Natural = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Sigma = Annotated[float, Field(ge=0, le=255)]
+Gpus = Annotated[Any, WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 0}]})]
+
+
+class Block(BaseModel):
+    """Mapping whose keys are all known; numbers must be numbers."""
+
+    # BasicSR calls an option model_type; pydantic keeps model_ for itself unless told otherwise.
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class Typed(BaseModel):
+    """Object from a registry, with its arguments."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: str = Field(description="Name in BasicSR's registry; the other keys are arguments of what it names.")
+
+
+class Dataset(Block):
+    """Options of every data set."""
+
+    name: str = Field(description="Name in logs, tables and folders of results.")
+    type: str = Field(description="Class of the data set.")
+    meta_info_file: str | None = Field(
+        default=None, description="Text file that lists the images to read, one a line; ~ reads the whole folder."
+    )
+    io_backend: Typed = Field(description="`{type: disk}` for folders, `{type: lmdb}` for LMDBs.")
+    # For training only; the validation blocks of BasicSR's own files have them too.
+    gt_size: Natural | None = Field(
+        default=None,
+        description="Side of a training patch in GT pixels, a multiple of `scale`; not with `train.progressive`.",
+    )
+    use_hflip: bool | None = Field(default=None, description="Flip training patches at random.")
+    use_rot: bool | None = Field(default=None, description="Turn training patches by right angles at random.")
+    use_shuffle: bool | None = Field(
+        default=None, description="Accepted because BasicSR's own files have it; has no effect."
+    )
+    num_worker_per_gpu: Count | None = Field(default=None, description="Reading processes of each training process.")
+    batch_size_per_gpu: Natural | None = Field(
+        default=None, description="Patches an iteration of each training process; not with `train.progressive`."
+    )
+    dataset_enlarge_ratio: Natural = Field(
+        default=1, description="Passes over the images that make an epoch; not needed with RestorationModel."
+    )
+    prefetch_mode: Literal["cpu", "cuda"] | None = Field(
+        default=None, description="Read batches ahead in a thread (cpu) or also copy them ahead to the GPU (cuda)."
+    )
+    num_prefetch_queue: Natural = Field(default=1, description="Batches that `prefetch_mode: cpu` reads ahead.")
+    pin_memory: bool = Field(default=False, description="Read into page-locked memory, which copies to the GPU faster.")
+    persistent_workers: bool = Field(default=False, description="Keep the reading processes from epoch to epoch.")
+
+
+class SingleDataset(Dataset):
+    """Low-quality images alone; nothing is measured."""
+
+    dataroot_lq: str = Field(description="Folder or LMDB of the LQ images.")
+    dataroot_gt: str | None = Field(default=None, description="Accepted, but not read.")
+    filename_tmpl: str = Field(
+        default="{}", description="LQ file name without suffix, where {} is that of the GT file."
+    )
+    color: Literal["y"] | None = Field(
+        default=None, description="y: read only the Y channel of YCbCr (BT.601, 16..235)."
+    )
+    mean: list[float] | None = Field(default=None, description="Mean to subtract from each channel, range 0..1.")
+    std: list[float] | None = Field(
+        default=None, description="Standard deviation to divide each channel by, range 0..1."
+    )
+
+
+class PairedDataset(SingleDataset):
+    """Pairs of low-quality and ground-truth images."""
+
+    dataroot_gt: str = Field(description="Folder or LMDB of the GT images.")
+
+
+class PairedTrainDataset(PairedDataset):
+    """Training pairs."""
+
+    use_hflip: bool = Field(description="Flip patches at random.")
+    use_rot: bool = Field(description="Turn patches by right angles at random.")
+    sub_images: bool = Field(
+        default=False, description="NAME_s001, NAME_s002, ... are one image, and all images are taken equally often."
+    )
+    num_worker_per_gpu: Count = Field(description="Reading processes of each training process.")
+
+
+class CleanDataset(Dataset):
+    """Ground truth alone, to which Gaussian noise is added when it is read."""
+
+    dataroot_gt: str = Field(description="Folder or LMDB of the clean images.")
+    color: Literal["gray"] | None = Field(
+        default=None, description="gray: make images gray by OpenCV's 8-bit RGB2GRAY."
+    )
+    sigma: Sigma | None = Field(
+        default=None, description="Noise level in 8-bit gray levels, range 0..255; ~ takes each level of `val.sigma`."
+    )
+
+
+class CleanTrainDataset(CleanDataset):
+    """Clean training images."""
+
+    sigma: Annotated[list[Sigma], Field(min_length=2, max_length=2)] = Field(  # type: ignore[assignment]
+        description="Limits of the noise level, uniform for each patch, in 8-bit gray levels, range 0..255."
+    )
+    use_hflip: bool = Field(description="Flip patches at random.")
+    use_rot: bool = Field(description="Turn patches by right angles at random.")
+    sub_images: bool = Field(
+        default=False, description="NAME_s001, NAME_s002, ... are one image, and all images are taken equally often."
+    )
+    num_worker_per_gpu: Count = Field(description="Reading processes of each training process.")
+
+
+class Paths(Block):
+    """Weights and states to begin with."""
+
+    pretrain_network_g: str | None = Field(
+        default=None, description="Weight file to load; ~ begins with random weights."
+    )
+    strict_load_g: bool = Field(
+        default=True, description="Refuse weights whose names differ from those of the network."
+    )
+    param_key_g: str | None = Field(
+        default="params", description="Key of the weights in the file: params, or params_ema for the moving average."
+    )
+    resume_state: str | None = Field(
+        default=None, description="Training state (.state) to resume from; see `--auto_resume`."
+    )
+    ignore_resume_networks: list[str] | None = Field(
+        default=None, description="Networks that keep `pretrain_network_g` when a training is resumed."
+    )
+
+
+class Progressive(Block):
+    """Stages of a progressive training; the rate is `lr * batch / first batch`. All lists have the same length."""
+
+    iters: Annotated[list[Natural], Field(min_length=1)] = Field(
+        description="Iterations of each stage; their sum is `total_iter`, less the warm start."
+    )
+    patch_sizes: list[Natural] = Field(description="Side of the patches in each stage, LQ pixels.")
+    batch_sizes: list[Natural] = Field(description="Patches an iteration in each stage, all processes together.")
+
+
+class WarmStart(Block):
+    """First part of a training, in which only some modules train, at the constant base rate."""
+
+    iters: Natural = Field(description="Iterations; then everything trains with a fresh optimizer.")
+    trainable: Annotated[list[str], Field(min_length=1)] = Field(
+        description="Modules that train, and that are not loaded from `path.pretrain_network_g`."
+    )
+
+
+class MultiStep(Block):
+    """Rate that is multiplied by a factor at each milestone."""
+
+    type: str = Field(description="MultiStepLR or MultiStepRestartLR.")
+    milestones: list[int] = Field(description="Iterations after which the rate falls, from the end of a warm start.")
+    gamma: float = Field(0.1, description="Factor at each milestone.")
+    restarts: list[int] = Field(default=[0], description="Iterations at which the rate starts anew.")
+    restart_weights: list[float] = Field(default=[1], description="Factor of the base rate at each restart.")
+
+
+class CosineAnnealing(Block):
+    """Rate that falls along a cosine in each period."""
+
+    type: str = Field(description="CosineAnnealingRestartLR.")
+    periods: Annotated[list[Natural], Field(min_length=1)] = Field(description="Iterations of each period.")
+    restart_weights: list[float] = Field(default=[1], description="Factor of the base rate in each period.")
+    eta_min: float = Field(default=0, description="Lowest rate.")
+
+
+class Train(Block):
+    """Length, rates and losses of a training."""
+
+    total_iter: Natural = Field(description="Iterations (optimizer steps) in all, with the warm start.")
+    warmup_iter: int = Field(
+        default=-1, description="Iterations in which the rate rises linearly from 0 to its full value; -1 for none."
+    )
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0, description="Decay of the moving average of the weights, which validation and tests use; 0 for none."
+    )
+    optim_g: Typed = Field(description="`type: Adam` and arguments of `torch.optim.Adam`: lr, betas, fused, ...")
+    scheduler: Typed = Field(description="Rate over the iterations: MultiStepLR or CosineAnnealingRestartLR.")
+    pixel_opt: Typed | None = Field(
+        default=None, description="Loss between pixels, with its arguments, as `{type: L1Loss}`."
+    )
+    perceptual_opt: Typed | None = Field(default=None, description="BasicSR's PerceptualLoss, with its arguments.")
+    # RestorationModel's own.
+    progressive: Progressive | None = Field(
+        default=None, description="Stages of growing patches; replaces `gt_size` and `batch_size_per_gpu`."
+    )
+    warm_start: WarmStart | None = Field(
+        default=None, description="Train some modules first, on a trained model's others."
+    )
+    amp: LowPrecision | None = Field(
+        default=None, description="Mixed precision by autocast, float16 with a loss scaler; ~ computes in float32."
+    )
+    grad_clip: Positive | None = Field(default=None, description="Largest L2 norm of the gradient; ~ for no limit.")
+    accumulate: Natural = Field(
+        default=1, description="Parts that each batch is computed in: less memory, the same gradients."
+    )
+    compile: bool = Field(default=False, description="Train with `torch.compile`, which needs a C++ compiler.")
+    channels_last: bool = Field(default=False, description="Memory layout of network and images.")
+    activation_checkpointing: bool = Field(
+        default=False, description="Keep only the input of each block and recompute the rest: less memory, more time."
+    )
+
+
+class Val(Block):
+    """Validation and tests."""
+
+    save_img: bool = Field(description="Save the restored images.")
+    val_freq: Positive | None = Field(default=None, description="Iterations between validations.")
+    suffix: str | None = Field(
+        default=None,
+        description="Appended to the names of saved images; ~ appends the name of the run. Tests must have it.",
+    )
+    pbar: bool = Field(default=True, description="Show a progress bar.")
+    metrics: dict[str, Typed] | None = Field(
+        default=None, description="Name -> BasicSR's metric with its arguments: crop_border, test_y_channel, better."
+    )
+    sigma: Annotated[list[Sigma], Field(min_length=1)] | None = Field(
+        default=None, description="Noise levels at which sets of clean images are tested, in 8-bit gray levels."
+    )
+    tb_images: Count = Field(default=0, description="Pictures of each validation set for TensorBoard.")
+
+
+class TrainVal(Val):
+    """Validation during a training."""
+
+    val_freq: Positive = Field(description="Iterations between validations.")
+
+
+class Logger(Block):
+    """Log lines and checkpoints of a training."""
+
+    print_freq: Natural = Field(description="Iterations between log lines.")
+    save_checkpoint_freq: Positive = Field(description="Iterations between checkpoints, all of which are kept.")
+    use_tb_logger: bool = Field(description="Write TensorBoard files into `tb_logger/NAME`.")
+    wandb: dict[str, Any] | None = Field(default=None, description="Weights & Biases: `{project: NAME, resume_id: ~}`.")
+
+
+class Common(Block):
+    """Options outside the blocks."""
+
+    name: Annotated[str, Field(min_length=1)] = Field(
+        description="Name of the run and its folders: letters, digits and . + - _ only."
+    )
+    model_type: str = Field(description="Trainer; RestorationModel or a model of BasicSR's.")
+    scale: Natural = Field(description="Output size over input size; 1 for all tasks but super-resolution.")
+    num_gpu: Gpus = Field(description="GPUs, or auto for those that there are; 0 runs on the CPU.")
+    manual_seed: int | None = Field(
+        default=None, description="Seed of all random numbers; ~ takes another in each run."
+    )
+    datasets: dict[str, dict[str, Any]] = Field(
+        description="train, val and val_1, ... for a training; val or test_1, ... for a test; ~ leaves a set out."
+    )
+    network_g: Typed = Field(description="Network, with its hyper-parameters.")
+    path: Paths = Field(description="Weights and states to begin with.")
+    dist_params: dict[str, Any] | None = Field(
+        default=None, description="Several processes: `{backend: nccl, port: 29500}`; without GPUs, gloo is taken."
+    )
+    find_unused_parameters: bool = Field(default=False, description="DistributedDataParallel's option of this name.")
+
+
+class TrainOptions(Common):
+    """Option file of `basicsr train`."""
+
+    train: Train = Field(description="Length, rates and losses.")
+    val: TrainVal | None = Field(default=None, description="Validation; ~ for none.")
+    logger: Logger = Field(description="Log lines and checkpoints.")
+
+
+class TestOptions(Common):
+    """Option file of `basicsr test`."""
+
+    val: Val = Field(description="What is measured and saved.")
+    train: dict[str, Any] | None = Field(default=None, description="Accepted, but not read.")
+    logger: dict[str, Any] | None = Field(default=None, description="Accepted, but not read.")
+
+
+CHECKED_MODELS = ("RestorationModel", "SRModel")
+"""Models whose option files have this schema."""
+
+RESTORATION_MODEL_OPTIONS = (
+    "progressive",
+    "warm_start",
+    "amp",
+    "grad_clip",
+    "accumulate",
+    "compile",
+    "channels_last",
+    "activation_checkpointing",
+)
+"""Options in `train` that only RestorationModel knows."""
+
+SCHEDULERS: dict[str, type[Block]] = {
+    "MultiStepLR": MultiStep,
+    "MultiStepRestartLR": MultiStep,
+    "CosineAnnealingRestartLR": CosineAnnealing,
+}
+
+CLEAN = "CleanImageDataset"
+DATASETS: dict[str, tuple[type[Block], type[Block]]] = {
+    "PairedRestorationDataset": (PairedTrainDataset, PairedDataset),
+    "PairedImageDataset": (PairedTrainDataset, PairedDataset),
+    "SingleRestorationDataset": (SingleDataset, SingleDataset),
+    "SingleImageDataset": (SingleDataset, SingleDataset),
+    CLEAN: (CleanTrainDataset, CleanDataset),
+}
+"""Data set type -> schema for training, and for validation and test."""
