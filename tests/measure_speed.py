@@ -39,7 +39,8 @@ from ramit_model.benchmark.measure.cost import Runner, measured_cost, probe, tak
 from ramit_model.benchmark.measure.counting import count
 from ramit_model.benchmark.measure.isolation import KilledError, be_quiet, isolated, prepare_process
 from ramit_model.benchmark.measure.machine import machine, versions
-from ramit_model.benchmark.report.tables import MISSING
+from ramit_model.benchmark.report.numbers import significant
+from ramit_model.benchmark.report.table import MISSING
 from ramit_model.benchmark.results import OUT_OF_MEMORY, Case, NetworkCost
 from ramit_model.benchmark.statistics import median
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, at_least
@@ -369,7 +370,7 @@ def table(entries: Sequence[dict[str, Any]], forms: Sequence[str]) -> str:
     for found in entries:
         options = NETWORKS[found["network"]]
         name = f"{options['variant']} {'x2' if options['task'] == 'SR' else options['task']}"
-        row = [name, found["input"], figures(found["mult_adds"] / 1e9)]
+        row = [name, found["input"], significant(found["mult_adds"] / 1e9)]
         row += _cells(found[REFERENCE], is_reference=True)
         for form in forms:
             row += _cells(found["forms"][form], is_reference=False)
@@ -384,17 +385,11 @@ def _cells(cost: dict[str, Any], *, is_reference: bool) -> list[str]:
     ratio = MISSING
     if cost["ratio"] is not None:
         ratio = "{} ({} to {})".format(*(f"{value:.2f}" for value in (cost["ratio"], *cost["ratio_spread"])))
-    peak = MISSING if cost["peak_memory"] is None else figures(cost["peak_memory"] / 1e6)
+    peak = MISSING if cost["peak_memory"] is None else significant(cost["peak_memory"] / 1e6)
     if cost["memory_ratio"] is not None and not is_reference:
         peak += f" ({cost['memory_ratio']:.2f})"
-    speed = f"{figures(cost['gflops'])} ({cost['matmul_share']:.0%})"
-    return [figures(cost["median"] * 1e3), *([] if is_reference else [ratio]), speed, peak]
-
-
-def figures(value: float, digits: int = 4) -> str:
-    """With `digits` significant digits, never with an exponent."""
-    before = math.floor(math.log10(abs(value))) + 1 if value else 1
-    return f"{value:.{max(0, digits - before)}f}"
+    speed = f"{significant(cost['gflops'])} ({cost['matmul_share']:.0%})"
+    return [significant(cost["median"] * 1e3), *([] if is_reference else [ratio]), speed, peak]
 
 
 def limits(entries: Sequence[dict[str, Any]], device: str) -> str:
@@ -405,7 +400,7 @@ def limits(entries: Sequence[dict[str, Any]], device: str) -> str:
             rates.setdefault(f"{precision}, GFLOP/s", []).append(rate)
         if bandwidth := found["copy_gb_per_second"]:
             rates.setdefault(f"copy of {COPIED >> 30} GiB, GB/s read and written", []).append(bandwidth)
-    spans = [f"{name} {figures(min(values))} to {figures(max(values))}" for name, values in rates.items()]
+    spans = [f"{name} {significant(min(values))} to {significant(max(values))}" for name, values in rates.items()]
     reached = "; ".join(spans) or "not measured"
     return f"This machine: products of {MATRIX_SIDE[device]}x{MATRIX_SIDE[device]} matrices: {reached}."
 

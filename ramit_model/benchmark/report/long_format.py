@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ramit_model.benchmark.report.tables import size_text
+from ramit_model.benchmark.report.numbers import size_text
 from ramit_model.benchmark.results import PUBLISHED_OUTPUT, CaseCost, NetworkInfo, Results, SetQuality
 from ramit_model.system.files import write_csv_atomically
 

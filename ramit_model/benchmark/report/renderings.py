@@ -9,7 +9,8 @@ from dataclasses import replace
 import yaml
 from tabulate import DataRow, Line, TableFormat, tabulate
 
-from ramit_model.benchmark.report.tables import MISSING, Cell, Table, sections
+from ramit_model.benchmark.report.table import MISSING, Cell, Table
+from ramit_model.benchmark.report.tables import sections
 from ramit_model.benchmark.results import Results
 
 TERMINAL_WIDTH = 120

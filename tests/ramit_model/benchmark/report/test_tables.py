@@ -6,16 +6,11 @@ from dataclasses import replace
 import pytest
 from benchmark_results import BASELINE, MCMASTER, METRICS, ODD, REFERENCE, WITHOUT_WEIGHTS, example_results
 
-from ramit_model.benchmark.report.tables import (
-    Table,
-    Value,
-    cost,
-    overview,
-    per_image,
-    published,
-    quality_table,
-    significance,
-)
+from ramit_model.benchmark.report.cost_tables import cost
+from ramit_model.benchmark.report.published_tables import published
+from ramit_model.benchmark.report.quality_tables import per_image, quality_table, significance
+from ramit_model.benchmark.report.table import Table, Value
+from ramit_model.benchmark.report.tables import overview
 from ramit_model.benchmark.results import (
     CaseCost,
     Comparison,
