@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ramit_model.benchmark.report.labels import place_labels
-from ramit_model.benchmark.report.plots import Point, draw_plots, draw_points, draw_speed
+from ramit_model.benchmark.report.plots import draw_plots
+from ramit_model.benchmark.report.scatter import Point, draw_points
+from ramit_model.benchmark.report.speed_bars import draw_speed
 from ramit_model.benchmark.results import Case, PublishedSet, Results
 
 SET5 = [f"plots/Set5_psnr_over_{cost}.svg" for cost in ("mult_adds", "latency_cpu", "parameters")]
