@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from datasets_prep.bicubic import downscale
 from datasets_prep.image_files import encode_png
 from ramit_model.system.errors import InputError
+from ramit_model.system.files import write_atomically
 
 START_SIZE = 64 * 2**20
 """First size of the map in bytes; it doubles whenever it is full."""
@@ -99,11 +100,10 @@ class LmdbStore:
 
     def write_meta_info(self, lines: Iterable[tuple[str, tuple[int, int, int], int]]) -> None:
         """Write BasicSR's list of the entries: key, height, width and channels, compression level."""
-        with (self.path / "meta_info.txt").open("w", encoding="ascii") as file:
-            for key, (height, width, channels), level in lines:
-                file.write(f"{key}.png ({height},{width},{channels}) {level}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_atomically(
+            (f"{key}.png ({h},{w},{c}) {level}\n".encode("ascii") for key, (h, w, c), level in lines),
+            self.path / "meta_info.txt",
+        )
 
     def close(self) -> None:
         """Close it; BasicSR opens without a lock file, so none is left."""

@@ -1,13 +1,14 @@
 """The record of what was prepared, beside it: a first line about the whole, then one line of JSON for each entry."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ramit_model.system.errors import InputError
+from ramit_model.system.files import write_atomically
 
 FORMAT = 1
 
@@ -58,12 +59,8 @@ def manifest_path(store: Path) -> Path:
 
 def write_manifest(store: Path, header: Header, records: Iterable[Record]) -> None:
     """Write the manifest of `store`, line by line."""
-    with manifest_path(store).open("w", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(header)) + "\n")
-        for record in records:
-            file.write(json.dumps([record.key, record.size, record.sha256]) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    lines = chain([asdict(header)], ([record.key, record.size, record.sha256] for record in records))
+    write_atomically((json.dumps(line).encode() + b"\n" for line in lines), manifest_path(store))
 
 
 def read_header(store: Path) -> Header | None:

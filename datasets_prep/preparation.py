@@ -25,6 +25,7 @@ from datasets_prep.sources import Member, list_source, needs_unpacking, read, un
 from datasets_prep.stores import BYTES_A_COMMIT, LmdbStore, Store, open_store
 from datasets_prep.work import Job, Made, Output, make, role_scale, size_problem
 from ramit_model.system.errors import InputError
+from ramit_model.system.files import write_atomically
 from ramit_model.system.processes import available_cores, ordered_map
 
 WORK = ".preparing"
@@ -271,7 +272,7 @@ class _Preparation:
     def _work(self, *, go_on: bool) -> None:
         if not go_on:
             _empty(self.work)
-            (self.work / PLAN).write_text(json.dumps(self._plan()), encoding="utf-8")
+            write_atomically(json.dumps(self._plan()).encode(), self.work / PLAN)
         with ExitStack() as stack:
             journal = stack.enter_context(Journal(self.work / JOURNAL))
             stores: dict[str, Store] = {o.role: open_store(self._unfinished(o)) for o in self.job.outputs}

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from ramit_model.system.errors import InputError
+from ramit_model.system.files import write_atomically
 
 MAX_BYTES = 2**30
 """An image file larger than this is refused."""
@@ -170,18 +171,7 @@ def unpack(source: Path, folder: Path) -> Path:
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{target.name}.{os.getpid()}.tmp"
-    try:
-        with temporary.open("wb") as out:
-            for block in _decompressed(source):
-                out.write(block)
-        temporary.replace(target)
-    except OSError as error:
-        # A full disk is reported without a name.
-        error.filename = error.filename or str(target)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(_decompressed(source), target)
     return target
 
 

@@ -1,11 +1,11 @@
 """Where prepared images go: an LMDB, or a folder of PNG files with the same interface."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
 from datasets_prep.lmdb_writer import BYTES_A_COMMIT, LmdbStore
+from ramit_model.system.files import remove_leftovers, write_atomically
 
 __all__ = ["BYTES_A_COMMIT", "FolderStore", "LmdbStore", "Store", "open_store"]
 
@@ -19,6 +19,7 @@ class FolderStore:
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         self.path = path
 
     def put(self, entries: Iterable[tuple[str, bytes]]) -> None:
@@ -28,15 +29,7 @@ class FolderStore:
             OSError: The disk is full.
         """
         for key, content in entries:
-            try:
-                with self._file(key).open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                # A full disk is reported without a name.
-                error.filename = error.filename or str(self._file(key))
-                raise
+            write_atomically(content, self._file(key))
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove entries; those that are not there are passed over."""

@@ -1,29 +1,38 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and journals that a kill cannot spoil."""
 
 import csv
 import io
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 
-def write_atomically(content: bytes | memoryview, path: str | os.PathLike[str]) -> None:
+def write_atomically(
+    content: bytes | bytearray | memoryview | Iterable[bytes | memoryview], path: str | os.PathLike[str]
+) -> None:
     """Write under a temporary name in the same folder, flush to the disk, then rename to `path`.
+
+    Args:
+        content: The whole content, or its parts one after another.
+        path: File to write; its folder must exist.
 
     Raises:
         OSError: The file could not be written; `path` is as it was before.
     """
     path = Path(path)
+    parts = [content] if isinstance(content, bytes | bytearray | memoryview) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        # A full disk is reported without a name.
         error.filename = error.filename or str(path)
         raise
     finally:
@@ -46,3 +55,52 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that a killed process left in `folder`."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+class JsonLines:
+    """An append-only file with one JSON value on each line.
+
+    Values are not kept in memory: `replay` takes from them what it needs, and `read` finds one again by its place.
+
+    Args:
+        path: Created if it does not exist. A line that a kill cut short is dropped, and so is everything from the first
+            broken line on: the file is truncated there.
+        replay: Called with the place and the value of each whole line, in order. A ValueError, TypeError or KeyError
+            from it means that the line is broken.
+    """
+
+    def __init__(self, path: Path, replay: Callable[[int, Any], None]) -> None:
+        self._file = path.open("a+b")
+        self._file.seek(0)
+        end = 0
+        for line in self._file:
+            try:
+                replay(end, json.loads(line if line.endswith(b"\n") else b""))
+            except (ValueError, TypeError, KeyError):
+                break
+            end += len(line)
+        self._file.truncate(end)
+
+    def append(self, *values: Any) -> list[int]:
+        """Add a line for each value; all are on the disk when this returns.
+
+        Returns:
+            The place of each line, for `read`.
+        """
+        places = []
+        end = self._file.seek(0, os.SEEK_END)
+        for value in values:
+            places.append(end)
+            end += self._file.write(json.dumps(value).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return places
+
+    def read(self, place: int) -> Any:
+        """The value of the line at `place`."""
+        self._file.seek(place)
+        return json.loads(self._file.readline())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

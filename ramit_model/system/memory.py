@@ -5,12 +5,10 @@ import gc
 import sys
 from pathlib import Path
 
-import torch
-
 KILO = 1024
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt (malloc.h)."""
-WORDS = (
+MESSAGES = (
     "out of memory",
     "can't allocate memory",
     "not enough memory",
@@ -18,15 +16,16 @@ WORDS = (
     "bad_alloc",
     "bad allocation",
 )
-"""In the messages of torch, OpenCV and C++."""
+"""Parts of the messages of torch, OpenCV and C++."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` is torch's, NumPy's, OpenCV's or Python's way to say so."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    # torch's exception by its name: this package imports nothing beyond the standard library.
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
-    message = str(error).lower()
-    return any(words in message for words in WORDS)
+    text = str(error).lower()
+    return any(message in text for message in MESSAGES)
 
 
 def keep_freed_memory() -> None:

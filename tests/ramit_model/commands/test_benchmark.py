@@ -244,8 +244,8 @@ def test_arguments(
         (["-opt", "FILE", "--force_yml", "cost:run=1"], "did you mean runs?"),
         (["-opt", "FILE", "--force_yml", "networks:plain=none"], "networks"),
         (["-opt", "FILE", "--incomplet"], "unknown argument --incomplet"),
-        (["-opt", "FILE", "--out", "FILE"], "options.yml: is no folder"),
-        (["-opt", "FILE", "--out", "FILE/deeper"], "options.yml/deeper: is no folder"),
+        (["-opt", "FILE", "--out", "FILE"], "options.yml: is not a folder"),
+        (["-opt", "FILE", "--out", "FILE/deeper"], "options.yml/deeper: is not a folder"),
     ],
 )
 def test_mistakes(
