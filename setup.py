@@ -58,7 +58,11 @@ setup(
     ],
     # The option files are installed too, so that the demo runs from anywhere.
     package_dir={"ramit_model.recipes": "options"},
-    package_data={"ramit_model.recipes": ["*.yml"], "ramit_model.benchmark": ["published.yml", "report/page.html"]},
+    package_data={
+        "ramit_model.recipes": ["*.yml"],
+        "ramit_model.benchmark": ["published.yml", "report/page.html"],
+        "ramit_model.inference": ["*.json"],
+    },
     ext_modules=kernels(),
     install_requires=[
         "basicsr>=1.4.2",
