@@ -1,17 +1,19 @@
-"""Reciprocal self-attention: spatial heads on windows, channel heads on the whole image."""
+"""Cosine attention: between the pixels of a window, and between the channels of the whole image."""
 
 import math
+from contextlib import nullcontext
 
-from ramit_arch.kernels import window_attention
-from ramit_arch.kernels.reference import channel_mixing, channel_products
-from ramit_arch.pointwise import Pointwise
-from ramit_arch.windows import Windows
+from ramit_arch.layers import Pointwise
+from ramit_arch.windows import cyclic_shift, window_partition, window_reverse
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 MAX_LOGIT_SCALE = math.log(100.0)
+
+MIN_NORM = 1e-12
+"""Lower bound of the L2 norm of queries and keys."""
 
 
 def relative_position_index(window_size: int) -> Tensor:
@@ -30,76 +32,100 @@ def relative_position_index(window_size: int) -> Tensor:
     return row_offset * (2 * window_size - 1) + column_offset
 
 
+def position_bias(table: Tensor, index: Tensor) -> Tensor:
+    """Relative position bias of each pair of pixels: table ((2M-1)^2, L), index (M^2, M^2) -> (L, M^2, M^2)."""
+    return table[index].permute(2, 0, 1)
+
+
 def cosine_scale(logit_scale: Tensor) -> Tensor:
-    """The learned temperature of cosine attention, exp(logit_scale), bounded by 100."""
+    """Learned temperature of cosine attention: exp(logit_scale), at most 100, same shape."""
     return logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
 
 
-def cosine_attention(q: Tensor, k: Tensor, v: Tensor, logit_scale: Tensor, bias: Tensor | float = 0.0) -> Tensor:
-    """Attention by the cosine of queries and keys: `softmax(cos(q, k) * cosine_scale(logit_scale) + bias) v`.
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` in float32 or wider: norms and long sums overflow or vanish in float16 and lose digits in bfloat16."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def cosine_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """Attention by the cosine of queries and keys: `softmax(scale * cos(q, k) + bias) v`.
 
     Args:
         q: (..., L, n, d); cosines are taken along d.
         k: (..., L, n, d)
         v: (..., L, n, d)
-        logit_scale: (L, 1, 1)
-        bias: Added to the scores, (..., L, n, n).
+        scale: (L, 1, 1), from `cosine_scale`.
+        bias: Added to the scores, broadcast to (..., L, n, n).
 
     Returns:
         (..., L, n, d)
     """
-    scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
-    scores = scores * cosine_scale(logit_scale) + bias
-    return scores.softmax(dim=-1) @ v
+    q = F.normalize(at_least_float32(q), dim=-1, eps=MIN_NORM) * scale
+    k = F.normalize(at_least_float32(k), dim=-1, eps=MIN_NORM)
+    return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=bias.to(v.dtype), scale=1.0)
 
 
-def position_bias(table: Tensor, index: Tensor) -> Tensor:
-    """The bias of each pair of pixels of a window: table ((2M-1)^2, L), index (M^2, M^2) -> (L, M^2, M^2)."""
-    return table[index].permute(2, 0, 1)
+def cosine_matrix(q: Tensor, k: Tensor) -> Tensor:
+    """Cosines between the rows of `q` and of `k`, in float32 at least: (..., n, p), (..., m, p) -> (..., n, m)."""
+    device = q.device.type
+    # Autocast does not know the meta device.
+    with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+        q, k = at_least_float32(q), at_least_float32(k)
+        norms = q.norm(dim=-1).clamp(min=MIN_NORM).unsqueeze(-1), k.norm(dim=-1).clamp(min=MIN_NORM).unsqueeze(-2)
+        return q @ k.mT / (norms[0] * norms[1])
 
 
 class SpatialAttention(nn.Module):
-    """Cosine attention between the pixels of a window, with relative position bias.
+    """Cosine attention between the pixels of a window, with relative position bias (spatial heads).
+
+    Shifted windows wrap around the border of the image and are not masked.
 
     Args:
         heads: Spatial heads L.
         head_dim: Channels d of a head.
-        window_size: Window side M, even.
+        window_size: Window side M in pixels, even.
+        shift: Cyclic shift of the windows in pixels, 0 or M / 2.
     """
 
     relative_position_index: Tensor
 
-    def __init__(self, heads: int, head_dim: int, *, window_size: int) -> None:
+    def __init__(self, heads: int, head_dim: int, *, window_size: int, shift: int) -> None:
         super().__init__()
+        self.heads, self.head_dim, self.window_size, self.shift = heads, head_dim, window_size, shift
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, heads))
         self.register_buffer("relative_position_index", relative_position_index(window_size))
         self.proj = Pointwise(heads * head_dim, heads * head_dim)
 
-    def scale(self) -> Tensor:
-        """What cosines are multiplied with, (L)."""
-        return cosine_scale(self.logit_scale).flatten()
-
-    def bias(self) -> Tensor:
-        """The relative position bias, (L, M^2, M^2)."""
-        return position_bias(self.relative_position_bias_table, self.relative_position_index)
-
-    def forward(self, qkv: Tensor, windows: Windows, gate: Tensor | None = None) -> Tensor:
+    def forward(self, qkv: Tensor, ch: Tensor | None = None) -> Tensor:
         """Attend within windows.
 
         Args:
-            qkv: Queries of all heads, then keys, then values, window by window, (windows, M^2, 3*L*d).
-            windows: Where the windows lie.
-            gate: (windows, M^2, d) or None; multiplies the values of every head (the reciprocal helper).
+            qkv: q, k and v of the first head, then of the second, ..., (B, H, W, 3*L*d).
+            ch: Channel attention of the previous block, (B, H, W, L_ch*d): the reciprocal helper. Averaged over its
+                heads, it multiplies v of every head. None: no helper.
 
         Returns:
             (B, H, W, L*d)
         """
-        return windows.scatter(self.proj(window_attention(qkv, gate, self.scale(), self.bias())))
+        rows, columns = qkv.shape[1] // self.window_size, qkv.shape[2] // self.window_size
+        q, k, v = self._windows(qkv).unflatten(-1, (self.heads, 3, self.head_dim)).permute(3, 0, 2, 1, 4)
+        if ch is not None:
+            helper = ch.unflatten(-1, (-1, self.head_dim)).mean(-2)  # (B, H, W, d)
+            v = v * self._windows(helper).unsqueeze(1)
+        bias = position_bias(self.relative_position_bias_table, self.relative_position_index)
+        y = cosine_attention(q, k, v, cosine_scale(self.logit_scale), bias)  # (windows, L, M^2, d)
+        y = self.proj(y.transpose(1, 2).flatten(2))  # (windows, M^2, L*d)
+        y = window_reverse(y.unflatten(0, (-1, rows, columns)), self.window_size)  # (B, H, W, L*d)
+        return cyclic_shift(y, self.shift)
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B * H/M * W/M, M^2, C)"""
+        return window_partition(cyclic_shift(x, -self.shift), self.window_size).flatten(0, 2)
 
 
 class ChannelAttention(nn.Module):
-    """Cosine attention between the channels of a head, over the whole image.
+    """Cosine attention between the channels of a head, over the whole image (channel heads).
 
     Args:
         heads: Channel heads L.
@@ -108,27 +134,25 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, heads: int, head_dim: int) -> None:
         super().__init__()
+        self.heads, self.head_dim = heads, head_dim
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
         self.proj = Pointwise(heads * head_dim, heads * head_dim)
 
-    def scale(self) -> Tensor:
-        """What cosines are multiplied with, (L)."""
-        return cosine_scale(self.logit_scale).flatten()
-
-    def forward(self, qkv: Tensor, gate: Tensor | None = None) -> Tensor:
+    def forward(self, qkv: Tensor, sp: Tensor | None = None) -> Tensor:
         """Attend between channels.
 
         Args:
-            qkv: Queries of all heads, then keys, then values, (B, H, W, 3*L*d).
-            gate: (B, H, W, 1) or None; multiplies the values of every channel (the reciprocal helper).
+            qkv: q, k and v of the first head, then of the second, ..., (B, H, W, 3*L*d).
+            sp: Spatial attention of the previous block, (B, H, W, L_sp*d): the reciprocal helper. Averaged over its
+                channels, it multiplies v. None: no helper.
 
         Returns:
             (B, H, W, L*d)
         """
-        dim = self.proj.in_channels
-        qk, v = qkv.split([2 * dim, dim], dim=-1)
-        if gate is not None:
-            v = v * gate
-        weight, bias = self.proj.matrix()
-        mixing = channel_mixing(channel_products(qk.flatten(1, 2)), self.scale(), weight).transpose(1, 2).to(v.dtype)
-        return torch.baddbmm(bias, v.flatten(1, 2), mixing).view_as(v)
+        height, width = qkv.shape[1:3]
+        q, k, v = qkv.flatten(1, 2).unflatten(-1, (self.heads, 3, self.head_dim)).permute(3, 0, 2, 4, 1)
+        if sp is not None:
+            v = v * sp.mean(-1).flatten(1)[:, None, None]  # (B, 1, 1, H*W)
+        attention = (cosine_matrix(q, k) * cosine_scale(self.logit_scale)).softmax(dim=-1)  # (B, L, d, d)
+        y = attention.to(v.dtype) @ v  # (B, L, d, H*W)
+        return self.proj(y.flatten(1, 2).mT.unflatten(1, (height, width)))

@@ -4,14 +4,23 @@ Source: Choi, Lee, Yang, "N-Gram in Swin Transformers for Efficient Lightweight 
 arXiv 2211.11436. Module names are the keys of the published checkpoints.
 """
 
+import inspect
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ramit_arch.attention import cosine_attention, position_bias, relative_position_index
-from ramit_arch.layout import channels_first, channels_last
-from ramit_arch.normalisation import SR_MEAN, SR_STD, Normalisation
-from ramit_arch.resolution import cells_to_channels, halve, pad_to_units, to_full_size
+from ramit_arch.attention import cosine_attention, cosine_scale, position_bias, relative_position_index
+from ramit_arch.layers import (
+    Normalisation,
+    cells_to_channels,
+    channels_first,
+    channels_last,
+    max_pool,
+    pad_to_multiple,
+    to_full_size,
+)
+from ramit_arch.settings import SR_MEAN, SR_STD
+from ramit_arch.windows import cyclic_shift, window_partition, window_reverse
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -26,19 +35,34 @@ OTHER_REGION = -100.0
 
 @dataclass(frozen=True, kw_only=True)
 class NGswinSettings:
-    """The arguments of `NGswin`, which says what they mean, checked."""
+    """All hyper-parameters of an NGswin, written here only; the defaults are the published network.
+
+    Attributes:
+        scale: Output size over input size: 2, 3 or 4.
+        dim: Channels D, a multiple of 16.
+        depths: Blocks of each of the three encoder stages.
+        num_heads: Attention heads of each of the three encoder stages. A head has `dim // heads` channels: what is left
+            over of D takes no part in the attention.
+        decoder_depth: Blocks of the decoder stage.
+        decoder_heads: Attention heads of the decoder stage.
+        window_size: Window side M in pixels, even.
+        ngram: Side N, in windows, of the neighbourhood that gives a window its context.
+        mlp_ratio: Hidden channels of the feed-forward networks over D.
+    """
 
     scale: int
-    dim: int
-    depths: tuple[int, ...]
-    num_heads: tuple[int, ...]
-    decoder_depth: int
-    decoder_heads: int
-    window_size: int
-    ngram: int
-    mlp_ratio: float
+    dim: int = 64
+    depths: tuple[int, ...] = (6, 4, 4)
+    num_heads: tuple[int, ...] = (6, 4, 4)
+    decoder_depth: int = 6
+    decoder_heads: int = 6
+    window_size: int = 8
+    ngram: int = 2
+    mlp_ratio: float = 2.0
 
     def __post_init__(self) -> None:
+        for name in ("depths", "num_heads"):  # option files have lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if not isinstance(self.scale, int) or self.scale not in SR_STD:
             raise ValueError(f"scale must be 2, 3 or 4, not {self.scale!r}")
         if self.dim < 1 or self.dim % 4**N_DOWNSIZINGS:
@@ -71,42 +95,19 @@ class NGswin(nn.Module):
     The defaults are the published network, Choi et al. 2023. The output is not clamped.
 
     Args:
-        scale: Output size over input size: 2, 3 or 4.
-        dim: Channels D, a multiple of 16.
-        depths: Blocks of each of the three encoder stages.
-        num_heads: Attention heads of each of the three encoder stages. A head has `dim // heads` channels: what is left
-            over of D takes no part in the attention.
-        decoder_depth: Blocks of the decoder stage.
-        decoder_heads: Attention heads of the decoder stage.
-        window_size: Window side M in pixels, even.
-        ngram: Side N in windows of the neighbourhood that gives a window its context.
-        mlp_ratio: Hidden channels of the feed-forward networks over D.
+        settings: Fields of `NGswinSettings`.
 
     Raises:
+        TypeError: An argument is not a field of `NGswinSettings`.
         ValueError: Settings that do not fit together.
 
     Shape:
         (B, 3, H, W), range 0..1 -> (B, 3, H * scale, W * scale), any H and W from 1 up.
     """
 
-    def __init__(
-        self,
-        *,
-        scale: int,
-        dim: int = 64,
-        depths: Sequence[int] = (6, 4, 4),
-        num_heads: Sequence[int] = (6, 4, 4),
-        decoder_depth: int = 6,
-        decoder_heads: int = 6,
-        window_size: int = 8,
-        ngram: int = 2,
-        mlp_ratio: float = 2.0,
-    ) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__()
-        s = self.settings = NGswinSettings(
-            scale=scale, dim=dim, depths=tuple(depths), num_heads=tuple(num_heads), decoder_depth=decoder_depth,
-            decoder_heads=decoder_heads, window_size=window_size, ngram=ngram, mlp_ratio=mlp_ratio,
-        )  # fmt: skip
+        s = self.settings = NGswinSettings(**settings)
         self.scale, self.in_channels = s.scale, len(SR_MEAN)
         self.size_unit = s.window_size * 2**N_DOWNSIZINGS
         """The network works on multiples of this many pixels; other sizes are padded inside and cropped."""
@@ -124,19 +125,23 @@ class NGswin(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         # Zeros go in before the normalisation: the padding is black.
-        x = self.normalisation(pad_to_units(x, self.size_unit))
+        x = self.normalisation(pad_to_multiple(x, self.size_unit))
 
         x0 = channels_last(self.shallow_extract(x))  # (B, H, W, D)
         e1, merged = self.encoder_layer1(x0)  # (B, H, W, D), (B, H/2, W/2, D)
-        c1 = torch.cat([halve(x0), merged], dim=-1)  # (B, H/2, W/2, 2D)
+        c1 = torch.cat([max_pool(x0), merged], dim=-1)  # (B, H/2, W/2, 2D)
         e2, merged = self.encoder_layer2(c1)  # (B, H/2, W/2, D), (B, H/4, W/4, D)
-        c2 = torch.cat([halve(c1), merged], dim=-1)  # (B, H/4, W/4, 3D)
+        c2 = torch.cat([max_pool(c1), merged], dim=-1)  # (B, H/4, W/4, 3D)
         e3, _ = self.encoder_layer3(c2)  # (B, H/4, W/4, D)
         y, _ = self.decoder_layer1(self.bottleneck(x0, e1, e2, e3) + e1)  # (B, H, W, D)
         y = self.to_target(channels_first(self.norm(y) + x0))
 
         y = self.normalisation.inverse(y)
         return y[..., : height * self.scale, : width * self.scale]
+
+
+# The arguments are the settings', which are written down once.
+NGswin.__signature__ = inspect.signature(NGswinSettings)  # type: ignore[attr-defined]
 
 
 class ShallowExtract(nn.Module):
@@ -219,7 +224,7 @@ class NSTB(nn.Module):
             mask: What `shift_mask` gives for such a map; unshifted windows need none.
         """
         y = self.attn(self.ngram_window_partition(x), mask if self.shift else None)  # (B, H/M, W/M, M^2, D)
-        x = x + self.norm1(roll(from_windows(y), self.shift))
+        x = x + self.norm1(cyclic_shift(window_reverse(y, self.attn.window_size), self.shift))
         return x + self.norm2(self.ffn(x))
 
 
@@ -239,7 +244,7 @@ class NGramWindowPartition(nn.Module):
         m = self.window_size
         context = self.ngram_context(x)  # (B, H/M, W/M, D)
         x = x + context.repeat_interleave(m, dim=1).repeat_interleave(m, dim=2)
-        return to_windows(roll(x, -self.shift), m)
+        return window_partition(cyclic_shift(x, -self.shift), m)
 
 
 class NGramContext(nn.Module):
@@ -287,7 +292,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, window_size: int) -> None:
         super().__init__()
-        self.heads, self.head_dim = heads, dim // heads
+        self.heads, self.head_dim, self.window_size = heads, dim // heads, window_size
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, heads))
         # The published files hold parameters only.
@@ -308,7 +313,7 @@ class WindowAttention(nn.Module):
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, self.head_dim))
         q, k, v = qkv.permute(4, 0, 1, 2, 5, 3, 6).unbind(0)  # (B, rows, columns, L, M^2, d)
         bias = position_bias(self.relative_position_bias_table, self.relative_position_index)
-        y = cosine_attention(q, k, v, self.logit_scale, bias if mask is None else bias + mask)
+        y = cosine_attention(q, k, v, cosine_scale(self.logit_scale), bias if mask is None else bias + mask)
         return self.proj(y.transpose(3, 4).flatten(4))
 
 
@@ -358,24 +363,6 @@ class Reconstruction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.to_origin(F.pixel_shuffle(self.before_shuffle(x), self.scale))
-
-
-def roll(x: Tensor, shift: int) -> Tensor:
-    """Shift (B, H, W, C) cyclically down and to the right by `shift` pixels."""
-    return x.roll((shift, shift), (1, 2)) if shift else x
-
-
-def to_windows(x: Tensor, window_size: int) -> Tensor:
-    """(B, H, W, C) -> (B, H/M, W/M, M^2, C)."""
-    m = window_size
-    x = x.unflatten(2, (x.shape[2] // m, m)).unflatten(1, (x.shape[1] // m, m))  # (B, H/M, M, W/M, M, C)
-    return x.transpose(2, 3).flatten(3, 4)
-
-
-def from_windows(x: Tensor) -> Tensor:
-    """(B, H/M, W/M, M^2, C) -> (B, H, W, C)."""
-    m = math.isqrt(x.shape[3])
-    return x.unflatten(3, (m, m)).transpose(2, 3).flatten(3, 4).flatten(1, 2)  # by (B, H/M, M, W/M, M, C)
 
 
 def shift_mask(x: Tensor, window_size: int) -> Tensor:

@@ -1,22 +1,47 @@
-"""Everything that is only about speed.
+"""Everything that is only about speed, behind one seam: `accelerated`.
 
-`reference` says in PyTorch what the kernels compute, and serves where they do not; `cpu` has them in C++, compiled when
-the package is installed. They are optional.
+`cpu` has kernels in C++, compiled when the package is installed; they are optional. `reference` says in PyTorch what
+some of them compute.
 """
 
-from ramit_arch.kernels import reference
-from ramit_arch.kernels.cpu import training
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
-from torch import Tensor
+from ramit_arch.kernels.cpu.block import KERNELS
 
+from torch import Tensor, nn
 
-def window_attention(qkv: Tensor, gate: Tensor | None, scale: Tensor, bias: Tensor) -> Tensor:
-    """As `reference.window_attention`."""
-    if training.fits(qkv, qkv.shape[-1] // (3 * len(scale))):
-        return training.window_attention(qkv, gate, scale, bias)
-    return reference.window_attention(qkv, gate, scale, bias)
+Forward = TypeVar("Forward", bound=Callable[..., Any])
 
 
-def add_norm(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """As `reference.add_norm`."""
-    return reference.add_norm(x, y, weight, bias)
+def accelerated(kind: str) -> Callable[[Forward], Forward]:
+    """Decorate a module's `forward`: a kernel computes in its stead where `find` knows one for this module and input.
+
+    The decorated method stays the definition of what is computed.
+
+    Args:
+        kind: Kind of kernel, a key of `cpu.block.KERNELS`.
+    """
+
+    def decorate(forward: Forward) -> Forward:
+        @wraps(forward)
+        def dispatch(module: nn.Module, x: Tensor, *args: Any) -> Any:
+            kernel = find(kind, module, x)
+            return forward(module, x, *args) if kernel is None else kernel(module, x, *args)
+
+        return dispatch  # type: ignore[return-value]
+
+    return decorate
+
+
+def find(kind: str, module: nn.Module, x: Tensor) -> Callable[..., Any] | None:
+    """Kernel of a kind that computes the `forward` of this module for this input, or None.
+
+    Args:
+        kind: See `accelerated`.
+        module: Module whose `forward` is decorated.
+        x: Its first input, (B, H, W, C).
+    """
+    kernel = KERNELS[kind]
+    return kernel.run if kernel.is_supported(module, x) else None

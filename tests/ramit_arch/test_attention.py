@@ -3,13 +3,12 @@
 import math
 
 from ramit_arch.attention import ChannelAttention, SpatialAttention, relative_position_index
-from ramit_arch.windows import Windows
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-M, HEADS, DIM = 4, 3, 5
+M, HEADS, CH_HEADS, DIM = 4, 3, 2, 5
 
 
 def randomised(module: torch.nn.Module) -> torch.nn.Module:
@@ -20,7 +19,7 @@ def randomised(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def spatial_reference(
-    attention: SpatialAttention, qkv: torch.Tensor, gate: torch.Tensor | None, shift: int
+    attention: SpatialAttention, qkv: torch.Tensor, ch: torch.Tensor | None, shift: int
 ) -> torch.Tensor:
     batch, height, width, _ = qkv.shape
     result = torch.zeros(batch, height, width, HEADS * DIM, dtype=qkv.dtype)
@@ -30,10 +29,10 @@ def spatial_reference(
             for left in range(0, width, M):
                 pixels = [((top + i + shift) % height, (left + j + shift) % width) for i in range(M) for j in range(M)]
                 for head in range(HEADS):
-                    tokens = torch.stack([qkv[b, y, x].view(3, HEADS, DIM)[:, head] for y, x in pixels])
+                    tokens = torch.stack([qkv[b, y, x].view(HEADS, 3, DIM)[head] for y, x in pixels])
                     q, k, v = tokens.unbind(1)
-                    if gate is not None:
-                        v = v * torch.stack([gate[b, y, x] for y, x in pixels])
+                    if ch is not None:
+                        v = v * torch.stack([ch[b, y, x].view(CH_HEADS, DIM).mean(0) for y, x in pixels])
                     scale = math.exp(min(float(attention.logit_scale[head]), math.log(100.0)))
                     scores = F.cosine_similarity(q[:, None], k[None], dim=-1) * scale
                     for p in range(M * M):
@@ -49,35 +48,33 @@ def spatial_reference(
 
 
 @pytest.mark.parametrize("shift", [0, M // 2])
-@pytest.mark.parametrize("gated", [False, True])
-def test_spatial_attention(shift: int, gated: bool) -> None:
-    attention = randomised(SpatialAttention(HEADS, DIM, window_size=M))
+@pytest.mark.parametrize("helped", [False, True])
+def test_spatial_attention(shift: int, helped: bool) -> None:
+    attention = randomised(SpatialAttention(HEADS, DIM, window_size=M, shift=shift))
     with torch.no_grad():
         attention.logit_scale[0] = 7.0  # above ln 100: bounded
         qkv = torch.randn(2, 2 * M, 3 * M, 3 * HEADS * DIM, dtype=torch.float64)
-        gate = torch.randn(2, 2 * M, 3 * M, DIM, dtype=torch.float64) if gated else None
-        windows = Windows(qkv, M, shift)
-        y = attention(windows.gather(qkv), windows, None if gate is None else windows.gather(gate))
-        torch.testing.assert_close(y, spatial_reference(attention, qkv, gate, shift))
+        ch = torch.randn(2, 2 * M, 3 * M, CH_HEADS * DIM, dtype=torch.float64) if helped else None
+        torch.testing.assert_close(attention(qkv, ch), spatial_reference(attention, qkv, ch, shift))
 
 
-@pytest.mark.parametrize("gated", [False, True])
-def test_channel_attention(gated: bool) -> None:
+@pytest.mark.parametrize("helped", [False, True])
+def test_channel_attention(helped: bool) -> None:
     attention = randomised(ChannelAttention(HEADS, DIM))
     height, width = 4, 6
     with torch.no_grad():
         qkv = torch.randn(2, height, width, 3 * HEADS * DIM, dtype=torch.float64)
-        gate = torch.randn(2, height, width, 1, dtype=torch.float64) if gated else None
+        sp = torch.randn(2, height, width, 7, dtype=torch.float64) if helped else None
         heads = []
         for head in range(HEADS):
-            q, k, v = qkv.unflatten(-1, (3, HEADS, DIM))[..., head, :].unbind(-2)
-            if gate is not None:
-                v = v * gate
+            q, k, v = qkv.unflatten(-1, (HEADS, 3, DIM))[..., head, :, :].unbind(-2)
+            if sp is not None:
+                v = v * sp.mean(-1, keepdim=True)
             q, k, v = (t.flatten(1, 2).transpose(1, 2) for t in (q, k, v))
             scale = math.exp(min(float(attention.logit_scale[head]), math.log(100.0)))
             scores = F.cosine_similarity(q[:, :, None], k[:, None], dim=-1) * scale
             heads.append((scores.softmax(dim=-1) @ v).transpose(1, 2).unflatten(1, (height, width)))
-        torch.testing.assert_close(attention(qkv, gate), attention.proj(torch.cat(heads, dim=-1)))
+        torch.testing.assert_close(attention(qkv, sp), attention.proj(torch.cat(heads, dim=-1)))
 
 
 def test_relative_position_index_of_a_window_of_two() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ramit_arch.ngswin_arch as arch
 from ramit_arch import NGswin
+from ramit_arch.windows import window_partition, window_reverse
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def test_every_parameter_gets_a_gradient(scale: int) -> None:
 def test_gradients_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against finite differences, for the input and for a few parameters of each kind of layer."""
     # LeakyReLU has kinks, which finite differences step over: check the network with a smooth activation.
-    monkeypatch.setattr("ramit_arch.resolution.leaky_relu", torch.nn.functional.softplus)
+    monkeypatch.setattr("ramit_arch.layers.leaky_relu", torch.nn.functional.softplus)
     net = fill(tiny()).double()
     x = torch.rand(1, 3, 9, 40, dtype=torch.float64, requires_grad=True)
     block = net.encoder_layer1.blocks[1]
@@ -145,16 +146,16 @@ def test_shift_mask(size: tuple[int, int]) -> None:
     assert mask.shape == (height // m, width // m, 1, m * m, m * m)
     rows, columns = torch.arange(height) >= height - m // 2, torch.arange(width) >= width - m // 2
     region = (2 * rows[:, None] + columns[None, :]).view(1, height, width, 1)
-    windows = arch.to_windows(region, m)[0, :, :, :, 0]
+    windows = window_partition(region, m)[0, :, :, :, 0]
     for window, scores in zip(windows.flatten(0, 1), mask.flatten(0, 2), strict=True):
         assert torch.equal(scores, torch.where(window[:, None] == window[None, :], 0.0, -100.0).double())
 
 
 def test_windows_and_back() -> None:
     x = torch.rand(2, 8, 12, 3)
-    windows = arch.to_windows(x, 4)
+    windows = window_partition(x, 4)
     assert torch.equal(windows[1, 1, 2].view(4, 4, 3), x[1, 4:8, 8:12])
-    assert torch.equal(arch.from_windows(windows), x)
+    assert torch.equal(window_reverse(windows, 4), x)
 
 
 @pytest.mark.parametrize(("size", "margin"), [(5, 1), (2, 1), (5, 4), (1, 1), (1, 2), (2, 3)])
