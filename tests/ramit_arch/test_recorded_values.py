@@ -62,9 +62,9 @@ def test_intermediate_results(name: str) -> None:
     def keep(module_name: str):
         def hook(module, inputs, output):
             parts = output if isinstance(output, tuple) else (output,)
-            if isinstance(module, DRAMiTBlock):
-                x, attentions, a = parts
-                parts = (x, *attentions.split(module.parts, dim=-1), a)
+            if isinstance(module, DRAMiTBlock):  # its MobiVari was recorded in every block
+                parts = (output.x, *output.attentions.split(module.attention_dims, dim=-1))
+                seen[f"{module_name}.3"] = seen[f"{module_name}.mobivari"]
             if module_name not in ("shallow", "to_target"):  # channels first, as images are
                 parts = tuple(part.movedim(-1, 1) for part in parts)
             names = [f"{module_name}.{i}" for i in range(len(parts))] if isinstance(output, tuple) else [module_name]

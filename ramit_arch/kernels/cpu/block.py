@@ -52,11 +52,11 @@ def _channels(layer: Any) -> tuple[int, int, int]:
 
 
 def _run_mobivari(layer: Any, x: Tensor) -> Tensor:
-    y: Tensor = mix(x, *_mobivari_weights(layer))
+    y: Tensor = mix(x, *mobivari_weights(layer))
     return y
 
 
-def _mobivari_weights(layer: Any) -> tuple[list[Tensor], list[Tensor], list[Tensor], int]:
+def mobivari_weights(layer: Any) -> tuple[list[Tensor], list[Tensor], list[Tensor], int]:
     """Weights of the expanding (none in version 1), the depthwise and the pointwise convolution, and groups."""
     dw = [layer.dw_conv.weight, layer.dw_conv.bias]
     if not hasattr(layer, "exp_conv"):
@@ -81,12 +81,13 @@ def _run_block(block: Any, x: Tensor, previous: Tensor | None = None) -> BlockOu
     helpers = previous if block.helper else None
     fused = inference.knows(x.shape[-1], block.sp_attn.heads, block.ch_attn.heads) and not torch.is_grad_enabled()
     attentions = (_attend_fused if fused else _attend)(block, x, helpers)
-    mobivari = _mobivari_weights(block.mobivari)
-    x, mixed = transform(attentions, x, *mobivari, _norms_and_ffn(block), block.last)
+    mobivari = mobivari_weights(block.mobivari)
+    x, mixed = transform(attentions, x, *mobivari, norms_and_ffn(block), block.last)
     return BlockOutput(x, attentions, mixed if block.last else None)
 
 
-def _norms_and_ffn(block: Any) -> list[Tensor]:
+def norms_and_ffn(block: Any) -> list[Tensor]:
+    """Weights and biases of the first norm, the hidden layer, the output layer and the second norm."""
     norm1, norm2, ffn = block.norm1.norm, block.norm2.norm, block.ffn
     return [norm1.weight, norm1.bias, *_matrix(ffn.hidden), *_matrix(ffn.out), norm2.weight, norm2.bias]
 

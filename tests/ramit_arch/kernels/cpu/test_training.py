@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 
 from ramit_arch import RAMiT
 from ramit_arch.kernels.cpu import binding, training
+from ramit_arch.kernels.cpu.block import KERNELS, mobivari_weights, norms_and_ffn
 from ramit_arch.kernels.cpu.library import library
 from ramit_arch.kernels.cpu.training import fits, window_attention
 from ramit_arch.kernels.cpu.transform import mix, transform
+from ramit_arch.layers import ChannelNorm, FeedForward
 from ramit_arch.mobivari import mobivari
-from ramit_arch.ramit_arch import ChannelNorm, DRAMiTBlock, FeedForward
 
 import pytest
 import torch
@@ -231,15 +232,15 @@ class Rest(nn.Module):
         fill(self)
 
     def weights(self) -> list[Tensor]:
-        return DRAMiTBlock._norms_and_ffn(self)
+        return norms_and_ffn(self)
 
     def forward(self, attentions: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         if attentions.dtype == torch.float32:
-            assert binding.fits(x, *self.mobivari.channels)
-            return transform(attentions, x, *self.mobivari.layers(), self.weights(), True)
+            assert KERNELS["mobivari"].is_supported(self.mobivari, x)
+            return transform(attentions, x, *mobivari_weights(self.mobivari), self.weights(), True)
         mixed = self.mobivari(attentions)
-        x = self.norm1(mixed, x)
-        return self.norm2(self.ffn(x), x), mixed
+        x = x + self.norm1(mixed)
+        return x + self.norm2(self.ffn(x)), mixed
 
 
 class Alone(nn.Module):
@@ -319,7 +320,7 @@ def test_maps_in_bfloat16() -> None:
     low = [x.bfloat16().requires_grad_() for x in inputs]
     with torch.autocast("cpu", torch.bfloat16):
         rest.float()
-        y, _ = transform(*low, *rest.mobivari.layers(), rest.weights(), False)
+        y, _ = transform(*low, *mobivari_weights(rest.mobivari), rest.weights(), False)
     assert y.dtype == torch.bfloat16
     y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(2)))
     for i, x in enumerate(low):
@@ -333,7 +334,7 @@ def test_only_inputs_and_weights_are_kept() -> None:
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
         inputs = [x.requires_grad_() for x in maps(1, 16, 16, 48)]
-        transform(*inputs, *rest.mobivari.layers(), rest.weights(), False)
+        transform(*inputs, *mobivari_weights(rest.mobivari), rest.weights(), False)
     largest = max(parameter.numel() for parameter in rest.parameters())
     assert sum(x.numel() > largest for x in kept) == len(inputs)
 
@@ -354,7 +355,7 @@ def test_which_maps_fit() -> None:
 def test_operators_describe_their_gradients_truly() -> None:
     """To torch.compile."""
     rest, (attentions, x) = Rest(20, 14, groups=5), (each.requires_grad_() for each in maps(1, 8, 16, 20))
-    layers = rest.mobivari.layers()
+    layers = mobivari_weights(rest.mobivari)
     leaves = [each if each is None else each.requires_grad_() for each in example(2, 2, 12, gated=True)]
     for operator, arguments in (
         (mix, (x, *layers)),
