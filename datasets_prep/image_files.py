@@ -43,7 +43,7 @@ TIFF_SAMPLES, TIFF_PLANES, TIFF_SAMPLE_FORMAT = 277, 284, 339
 TIFF_BLACK_IS_ZERO, TIFF_RGB, TIFF_YCBCR, TIFF_LAB = 1, 2, 6, (8, 9, 10)
 TIFF_UNSIGNED = 1
 
-UNKNOWN = "no image that can be decoded (PNG, JPEG, BMP, TIFF or WebP); replace or remove it"
+UNKNOWN = "cannot be decoded as an image (PNG, JPEG, BMP, TIFF or WebP); replace or remove it"
 DAMAGED = "is cut short or damaged, or of an unusual kind; replace it, or save it as PNG"
 
 

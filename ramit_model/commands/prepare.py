@@ -1,4 +1,4 @@
-"""`basicsr prepare`: a parser for each family, `check`, `list`."""
+"""Verb `basicsr prepare`: a parser for each family, `check`, `list`."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from ramit_model.system.errors import InputError
 
 
 def add_prepare(prepare: argparse.ArgumentParser) -> None:
-    """Give the parser of `basicsr prepare` its families, `check` and `list`."""
+    """Add the families, `check` and `list` to the parser of `basicsr prepare`."""
     families = prepare.add_subparsers(dest="family", metavar="FAMILY", required=True, parser_class=Parser)
     common = Parser(add_help=False)
     common.add_argument(
@@ -130,7 +130,7 @@ def _source(text: str, family: str) -> tuple[str, Path]:
     if equals and label in labels:
         return label, Path(path)
     if equals and not Path(text).exists():
-        raise InputError(f"--source {text}: {label!r} is no label of {family}; there are {', '.join(labels)}")
+        raise InputError(f"--source {text}: {label!r} is not a label of {family}; choose one of {', '.join(labels)}")
     return "", Path(text)
 
 
@@ -153,6 +153,6 @@ def _prepare_list(args: argparse.Namespace, _: list[str]) -> int:
     texts = descriptions()
     for name in args.names:
         if name not in texts:
-            raise InputError(f"{name}: no such family; there are {', '.join(texts)}")
+            raise InputError(f"{name}: no such family; choose one of {', '.join(texts)}")
     print("\n\n".join([texts[name] for name in args.names] or [*texts.values(), NOTE]))
     return 0

@@ -34,20 +34,22 @@ class Variant:
 
     def __init__(self, path: str, forced: Sequence[str]) -> None:
         from ramit_model.config.options import load_options
-        from ramit_model.data.patches import DRAWN
+        from ramit_model.data.patches import PATCH_DATASETS
         from ramit_model.training.sampler import training_set
 
         options = load_options(path, is_train=True, forced=forced)
         block = options["datasets"]["train"]
-        if block["type"] not in DRAWN:
-            raise InputError(f"{path}: datasets.train.type: {block['type']} is not measured; use {' or '.join(DRAWN)}")
+        if block["type"] not in PATCH_DATASETS:
+            raise InputError(
+                f"{path}: datasets.train.type: {block['type']} is not measured; use {' or '.join(PATCH_DATASETS)}"
+            )
         # What BasicSR's parser adds.
         block |= {"phase": "train", "scale": options["scale"]}
         options |= {"manual_seed": options.get("manual_seed") or 0, "rank": 0, "world_size": 1}
         self.dataset, self.sampler = training_set(options)
-        self.draws = self._draws()
+        self.requests = self._requests()
 
-    def _draws(self) -> Iterator[Any]:
+    def _requests(self) -> Iterator[Any]:
         while True:
             yield from chain.from_iterable(self.sampler)
 
@@ -60,7 +62,7 @@ class Variant:
         """Read patches, for `seconds` or one patch at least; returns patches a second."""
         count, started = 0, time.perf_counter()
         while True:
-            self.dataset[next(self.draws)]
+            self.dataset[next(self.requests)]
             count, elapsed = count + 1, time.perf_counter() - started
             if elapsed >= seconds:
                 return count / elapsed
@@ -75,7 +77,7 @@ def _read_file(path: Path) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of this command."""
+    """Parser of this command."""
     parser = Parser(
         prog=PROG,
         description="Measure how many training patches a second one process reads: one thread, no workers, no network.",
@@ -91,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Measure as the arguments say, and print what comes out."""
+    """Measure with the given arguments, and print the rates."""
     import cv2
     import torch
 
@@ -106,7 +108,7 @@ def measure(args: argparse.Namespace) -> None:
         size = variant.read_files()
         print(f"{name}: {len(variant.dataset)} entries; all {size / 1e6:,.1f} MB read once, so the page cache is warm")
         variant.rate(0)  # opens the LMDBs
-    rounds = [_round(variants, turned=bool(i % 2), seconds=args.seconds) for i in range(args.rounds)]
+    rounds = [_round(variants, reverse=bool(i % 2), seconds=args.seconds) for i in range(args.rounds)]
     for name in variants:
         rates = [rates[name] for rates in rounds]
         print(f"{name}: {_summary(rates, '.1f')} patches/s, {args.rounds} rounds of {args.seconds:g} s, one core")
@@ -117,9 +119,9 @@ def measure(args: argparse.Namespace) -> None:
         )
 
 
-def _round(variants: dict[str, Variant], *, turned: bool, seconds: float) -> dict[str, float]:
-    """The rate of each variant; every other round is turned, so that neither gains by its place."""
-    names = list(variants)[:: -1 if turned else 1]
+def _round(variants: dict[str, Variant], *, reverse: bool, seconds: float) -> dict[str, float]:
+    """Rate of each variant; every other round is in reverse order, so that neither gains by its place."""
+    names = list(variants)[:: -1 if reverse else 1]
     return {name: variants[name].rate(seconds) for name in names}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ramit_model.config.option_file import Options
 from ramit_model.config.schema import CLEAN, DATASETS, RESTORATION_MODEL_OPTIONS, SCHEDULERS
 from ramit_model.config.validation import check_arguments, check_schema, find, suggest
-from ramit_model.data.patches import DRAWN
+from ramit_model.data.patches import PATCH_DATASETS
 from ramit_model.system.errors import InputError
 
 COMPILERS = ("c++", "g++", "clang++", "cl")
@@ -213,8 +213,8 @@ def _check_train_dataset(dataset: Options, options: Options, where: str) -> None
         if not progressive and dataset.get(key) is None:
             raise InputError(f"{where}.{key}: is missing; add it")
     for key, wanted in (("train.progressive", progressive), ("sub_images", dataset.get("sub_images"))):
-        if wanted and dataset["type"] not in DRAWN:
-            raise InputError(f"{where}.type: {dataset['type']} knows no {key}; use {' or '.join(DRAWN)}")
+        if wanted and dataset["type"] not in PATCH_DATASETS:
+            raise InputError(f"{where}.type: {dataset['type']} knows no {key}; use {' or '.join(PATCH_DATASETS)}")
     if not progressive and dataset["gt_size"] % options["scale"]:
         raise InputError(f"{where}.gt_size: {dataset['gt_size']} is no multiple of scale {options['scale']}")
     if dataset["type"] == CLEAN and dataset["sigma"][0] > dataset["sigma"][1]:

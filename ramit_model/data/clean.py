@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ramit_model.data.degradation import add_blind_noise, add_test_noise, to_gray
 from ramit_model.data.paired import ImageReader, check_patch, to_tensor
-from ramit_model.data.patches import Draw, as_draw, random_patch
+from ramit_model.data.patches import PatchRequest, as_request, random_patch
 from ramit_model.system.errors import InputError, one_line
 
 
@@ -23,7 +23,7 @@ class CleanImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     Options: `name`, `dataroot_gt`, `io_backend` (disk or lmdb), `meta_info_file` (names in the first column; without
     one, all files of the folder), `color: gray` (the images become gray by 8-bit RGB2GRAY before the noise), `sigma`
-    (noise level in 8-bit grey levels: two limits of a uniform distribution for training, else one number); for
+    (noise level in 8-bit gray levels: two limits of a uniform distribution for training, else one number); for
     training also `gt_size`, `use_hflip`, `use_rot`.
 
     An item is a dict of lq and gt, both (C, H, W), RGB or gray, gt in 0..1 and lq not clipped, lq_path and gt_path.
@@ -47,18 +47,18 @@ class CleanImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     @property
     def gt_paths(self) -> list[str]:
-        """Key or file of each image."""
+        """Keys or files of the images."""
         return self.paths
 
-    def __getitem__(self, item: int | Draw) -> dict[str, Any]:
-        path = self.paths[item.image if isinstance(item, Draw) else item]
+    def __getitem__(self, item: int | PatchRequest) -> dict[str, Any]:
+        path = self.paths[item.image if isinstance(item, PatchRequest) else item]
         image = self.reader.read(path, "gt")
         if self.opt["phase"] == "train":
-            draw = as_draw(item, self.opt.get("gt_size", 0))
-            rng = draw.generator()
-            check_patch(image.shape[:2], draw.patch_size, self.reader.where(path, "gt"))
+            request = as_request(item, self.opt.get("gt_size", 0))
+            rng = request.generator()
+            check_patch(image.shape[:2], request.patch_size, self.reader.where(path, "gt"))
             hflip, rot = self.opt["use_hflip"], self.opt["use_rot"]
-            image, _ = random_patch(image, image, draw, rng, hflip=hflip, rot=rot)
+            image, _ = random_patch(image, image, request, rng, hflip=hflip, rot=rot)
             gt = self._clean(image)
             generator = torch.Generator().manual_seed(rng.getrandbits(63))
             low, high = self.opt["sigma"]
@@ -72,7 +72,7 @@ class CleanImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
         return to_tensor(to_gray(image) if self.opt.get("color") == "gray" else image)
 
     def check_images(self, patch_size: int) -> None:
-        """Make sure, before a training begins, that every image holds a patch.
+        """Check, before a training begins, that every image holds a patch.
 
         Args:
             patch_size: Side of the largest patch that the training will take, pixels.
@@ -86,7 +86,7 @@ class CleanImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def _find_paths(opt: dict[str, Any]) -> list[str]:
-    """Keys in an LMDB, or files on disk, in an order that is the same on every machine."""
+    """List keys in an LMDB, or files on disk, in an order that is the same on every machine."""
     root = Path(opt["dataroot_gt"]).expanduser()
     if opt["io_backend"]["type"] == "lmdb":
         return sorted(paths_from_lmdb(str(root)))

@@ -1,4 +1,4 @@
-"""Degradations made on the fly: white Gaussian noise and gray, as pure functions."""
+"""Degradations applied on the fly: white Gaussian noise and gray, as pure functions."""
 
 import ramit_arch  # noqa: F401  mends BasicSR for those who import from here first
 
@@ -13,24 +13,24 @@ TEST_SEED = 0
 
 
 def to_gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """OpenCV's 8-bit RGB2GRAY (BT.601 weights, rounded), not the studio-range luma of YCbCr.
+    """Convert to gray by OpenCV's 8-bit RGB2GRAY (BT.601 weights, rounded), not the studio-range luma of YCbCr.
 
     Args:
         image: (H, W, 3) BGR, 0..255.
 
     Returns:
-        (H, W, 1), 0..255. A gray image that was read as colour comes back unchanged.
+        (H, W, 1), 0..255. A gray image that was read as color comes back unchanged.
     """
     gray: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None]
     return gray
 
 
 def add_blind_noise(x: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Noise of a level that is drawn uniformly for this patch.
+    """Add Gaussian noise of a level that is uniformly random for this patch.
 
     Args:
         x: (C, H, W), range 0..1.
-        low: Lowest noise level, in grey levels of 8 bits.
+        low: Lowest noise level, in 8-bit gray levels.
         high: Highest noise level.
         generator: Source of the level and of the noise.
 
@@ -42,11 +42,11 @@ def add_blind_noise(x: Tensor, low: float, high: float, generator: torch.Generat
 
 
 def add_test_noise(x: Tensor, sigma: float) -> Tensor:
-    """The noise of the published tests: the same for every image of a size and every level.
+    """Add the noise of the published tests: the same for every image of a size and every level.
 
     Args:
         x: (C, H, W), range 0..1, RGB or gray.
-        sigma: Noise level, in grey levels of 8 bits.
+        sigma: Noise level, in 8-bit gray levels.
 
     Returns:
         (C, H, W), not clipped.

@@ -1,4 +1,4 @@
-"""Data sets of images on disk or in an LMDB, with one plain line that names the file where an image cannot be used."""
+"""Data sets of images on disk or in an LMDB; an error is one line that names the file."""
 
 import re
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from torch import Tensor
 from torchvision.transforms.functional import normalize
 
 from datasets_prep.image_files import size_in_header
-from ramit_model.data.patches import Draw, Image, as_draw, random_patch
+from ramit_model.data.patches import Image, PatchRequest, as_request, random_patch
 from ramit_model.system.errors import InputError, one_line
 
 
 class ImageReader:
-    """Reads the images of a data set, in the manner of its option block.
+    """Reader of a data set's images, from disk or an LMDB as its option block says.
 
     Args:
         opt: Option block with `name`, `io_backend` and a `dataroot_KIND` for each kind.
@@ -38,12 +38,12 @@ class ImageReader:
         self.client: Any = None  # opened where it is used: LMDBs cannot travel to workers
 
     def where(self, path: str, kind: str) -> str:
-        """What to call an image: the data set, then its file, or LMDB and key."""
+        """Name of an image in messages: the data set, then its file, or LMDB and key."""
         place = f"{self.roots[kind]}, entry {path}" if self.type == "lmdb" else path
         return f"data set {self.name}: {place}"
 
     def read(self, path: str, kind: str) -> Image:
-        """The image, (H, W, 3) BGR, 8-bit (decoded by OpenCV as BasicSR does).
+        """Read an image, (H, W, 3) BGR, 8-bit (decoded by OpenCV as BasicSR does).
 
         Raises:
             InputError: It cannot be decoded, or the LMDB cannot be opened.
@@ -56,7 +56,7 @@ class ImageReader:
         except (OSError, TypeError, cv2.error):
             image = None
         if image is None:
-            message = "no image that can be decoded; replace or remove it (and its pair)"
+            message = "cannot be decoded as an image; replace or remove it (and its pair)"
             raise InputError(f"{self.where(path, kind)}: {message}")
         return image
 
@@ -85,7 +85,7 @@ class ImageReader:
 
 @DATASET_REGISTRY.register()
 class PairedRestorationDataset(PairedImageDataset):
-    """BasicSR's `PairedImageDataset`, same options, same items; training patches are drawn by `Draw`.
+    """BasicSR's `PairedImageDataset`, same options, same items; training patches are read by `PatchRequest`.
 
     An item is a dict of lq (C, h, w) and gt (C, h * scale, w * scale), RGB in 0..1, lq_path and gt_path.
 
@@ -109,16 +109,16 @@ class PairedRestorationDataset(PairedImageDataset):
         self.paths.sort(key=lambda pair: pair["gt_path"])
         self.reader = ImageReader(opt, ("lq", "gt"))
 
-    def __getitem__(self, item: int | Draw) -> dict[str, Any]:
-        paths = self.paths[item.image if isinstance(item, Draw) else item]
+    def __getitem__(self, item: int | PatchRequest) -> dict[str, Any]:
+        paths = self.paths[item.image if isinstance(item, PatchRequest) else item]
         lq, gt = (self.reader.read(paths[f"{kind}_path"], kind) for kind in ("lq", "gt"))
         self._check_sizes(paths, lq.shape[:2], gt.shape[:2])
         if self.opt["phase"] == "train":
-            draw = as_draw(item, self.opt["gt_size"] // self.opt["scale"])
-            rng = draw.generator()
+            request = as_request(item, self.opt["gt_size"] // self.opt["scale"])
+            rng = request.generator()
             hflip, rot = self.opt["use_hflip"], self.opt["use_rot"]
-            check_patch(gt.shape[:2], draw.patch_size * self.opt["scale"], self._where(paths))
-            lq, gt = random_patch(lq, gt, draw, rng, hflip=hflip, rot=rot)
+            check_patch(gt.shape[:2], request.patch_size * self.opt["scale"], self._where(paths))
+            lq, gt = random_patch(lq, gt, request, rng, hflip=hflip, rot=rot)
         else:
             gt = gt[: lq.shape[0] * self.opt["scale"], : lq.shape[1] * self.opt["scale"]]
         return {"lq": self._tensor(lq), "gt": self._tensor(gt), **paths}
@@ -142,7 +142,7 @@ class PairedRestorationDataset(PairedImageDataset):
         return self.reader.where(paths["gt_path"], "gt")
 
     def _check_sizes(self, paths: dict[str, str], lq_size: tuple[int, ...], gt_size: tuple[int, ...]) -> None:
-        """GT is LQ times the scale; in tests, up to `scale - 1` further rows and columns of GT are cut off."""
+        """Check that GT is LQ times the scale; in tests, GT may have up to `scale - 1` more rows and columns."""
         (lq_h, lq_w), (gt_h, gt_w), scale = lq_size, gt_size, self.opt["scale"]
         spare = (gt_h - lq_h * scale, gt_w - lq_w * scale)
         if min(spare) < 0 or max(spare) > (0 if self.opt["phase"] == "train" else scale - 1):
@@ -152,7 +152,7 @@ class PairedRestorationDataset(PairedImageDataset):
             )
 
     def check_images(self, patch_size: int) -> None:
-        """Make sure, before a training begins, that every pair fits together and holds a patch.
+        """Check, before a training begins, that every pair fits together and holds a patch.
 
         Args:
             patch_size: Side of the largest LQ patch that the training will take, pixels.
@@ -190,13 +190,13 @@ class SingleRestorationDataset(SingleImageDataset):
             item: dict[str, Any] = super().__getitem__(index)
         except Exception as error:
             raise InputError(
-                f"data set {self.opt['name']}: {self.paths[index]}: no image that can be decoded ({one_line(error)})"
+                f"data set {self.opt['name']}: {self.paths[index]}: cannot be decoded as an image ({one_line(error)})"
             ) from error
         return item
 
 
 def to_tensor(image: Image) -> Tensor:
-    """(H, W, 3) BGR or (H, W, 1), 0..255 -> (C, H, W) RGB or gray, float32, 0..1."""
+    """Convert (H, W, 3) BGR or (H, W, 1), 0..255, to (C, H, W) RGB or gray, float32, 0..1."""
     image = image[..., ::-1] if image.shape[2] == 3 else image
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
 
@@ -211,14 +211,14 @@ def check_patch(size: tuple[int, ...], gt_patch: int, where: str) -> None:
 
 
 def _recorded_sizes(root: Path) -> dict[str, tuple[int, int]]:
-    """Key -> height and width, from the lines `key.png (h,w,c) level` of an LMDB's `meta_info.txt`."""
+    """Map keys to height and width, from the lines `key.png (h,w,c) level` of an LMDB's `meta_info.txt`."""
     pattern = re.compile(r"([^.]+)\.\S* \((\d+),(\d+),\d+\)")
     matches = map(pattern.match, (root / "meta_info.txt").read_text(encoding="utf-8").splitlines())
     return {match[1]: (int(match[2]), int(match[3])) for match in matches if match}
 
 
 def _partnerless(opt: dict[str, Any]) -> str | None:
-    """Name the first image of a paired set that stands alone, and how many others do."""
+    """Name the first image of a paired set without a partner, and count the others."""
     lq_root, gt_root = (Path(opt[f"dataroot_{kind}"]).expanduser() for kind in ("lq", "gt"))
     if opt["io_backend"]["type"] == "lmdb":
         keys = [{line.split(".")[0] for line in (root / "meta_info.txt").open()} for root in (lq_root, gt_root)]

@@ -1,4 +1,4 @@
-"""Random training patches: which one, cut out of how large an image, flipped and turned how."""
+"""Random training patches: cut out of an image, flipped and turned."""
 
 import random
 import re
@@ -10,31 +10,30 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
-DRAWN = ("PairedRestorationDataset", "CleanImageDataset")
-"""Data sets whose training patches are taken by `Draw`; others get BasicSR's own loader."""
-
+PATCH_DATASETS = ("PairedRestorationDataset", "CleanImageDataset")
+"""Data sets indexed by `PatchRequest`; others get BasicSR's own loader."""
 
 SUB_IMAGE = re.compile(r"(?P<image>.+)_s[0-9]{3,}(\.\w+)?")
 """Key or file of a sub-image, as BasicSR's `extract_subimages` names them."""
 
 
-class Draw(NamedTuple):
-    """One training patch to take. Everything random about it comes from its seed, whichever worker takes it."""
+class PatchRequest(NamedTuple):
+    """Training patch to read. Everything random about it comes from its seed, whichever worker reads it."""
 
     image: int
-    """Which entry of the data set: an image, or a sub-image of one."""
+    """Index of the entry in the data set: an image, or a sub-image of one."""
     patch_size: int
     """Side of the LQ patch, pixels."""
     seed: int
 
     def generator(self) -> random.Random:
-        """The source of everything random about it."""
+        """Generator of everything random about it."""
         return random.Random(self.seed)  # noqa: S311  no secrets here
 
 
-def as_draw(item: int | Draw, patch_size: int) -> Draw:
-    """The draw itself; for a bare index, one with a seed from Python's global generator."""
-    return item if isinstance(item, Draw) else Draw(item, patch_size, random.getrandbits(48))
+def as_request(item: int | PatchRequest, patch_size: int) -> PatchRequest:
+    """Request itself; for a bare index, one with a seed from Python's global generator."""
+    return item if isinstance(item, PatchRequest) else PatchRequest(item, patch_size, random.getrandbits(48))
 
 
 def group_sub_images(paths: Iterable[str]) -> list[list[int]]:
@@ -45,7 +44,7 @@ def group_sub_images(paths: Iterable[str]) -> list[list[int]]:
             entry is an image by itself.
 
     Returns:
-        For each image, in the order of their first entries, the places of its entries in `paths`.
+        For each image, in the order of their first entries, the indices of its entries in `paths`.
     """
     images: dict[str | int, list[int]] = {}
     for place, path in enumerate(paths):
@@ -55,15 +54,15 @@ def group_sub_images(paths: Iterable[str]) -> list[list[int]]:
 
 
 def random_patch(
-    lq: Image, gt: Image, draw: Draw, rng: random.Random, *, hflip: bool, rot: bool
+    lq: Image, gt: Image, request: PatchRequest, rng: random.Random, *, hflip: bool, rot: bool
 ) -> tuple[Image, Image]:
     """Cut the same random square out of LQ and GT, then flip and turn both alike.
 
     Args:
         lq: (h, w, C).
         gt: (h * scale, w * scale, C), for any whole scale.
-        draw: Its patch size is taken.
-        rng: Source of place and turn.
+        request: Gives the patch size.
+        rng: Source of position and orientation.
         hflip: Mirror left and right in half of the cases.
         rot: Mirror top and bottom, and swap rows and columns, each in half of the cases. With `hflip`, all eight flips
             and right-angle turns are equally frequent.
@@ -71,7 +70,7 @@ def random_patch(
     Returns:
         LQ (patch, patch, C) and GT (patch * scale, patch * scale, C); both are views.
     """
-    size, scale = draw.patch_size, gt.shape[0] // lq.shape[0]
+    size, scale = request.patch_size, gt.shape[0] // lq.shape[0]
     top, left = rng.randint(0, lq.shape[0] - size), rng.randint(0, lq.shape[1] - size)
     mirror, flip, swap = hflip and rng.random() < 0.5, rot and rng.random() < 0.5, rot and rng.random() < 0.5
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from basicsr.utils import check_resume
 
-from ramit_model.data.patches import DRAWN
+from ramit_model.data.patches import PATCH_DATASETS
 from ramit_model.inference.weights import read_checkpoint, read_weights
 from ramit_model.system.errors import InputError
 
@@ -43,7 +43,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     check_resume(opt, state["iter"])
     opt["resume_iter"] = state["iter"]
     # Our data loader makes one epoch of the whole run, and BasicSR's loop may not begin behind the last one.
-    return {**state, "epoch": 0} if opt["datasets"]["train"]["type"] in DRAWN else state
+    return {**state, "epoch": 0} if opt["datasets"]["train"]["type"] in PATCH_DATASETS else state
 
 
 def _newest_whole(name: str, *, announce: bool) -> tuple[str | None, dict[str, Any] | None]:

@@ -15,7 +15,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.prefetch_dataloader import PrefetchDataLoader
 from torch.utils.data import DataLoader, Sampler
 
-from ramit_model.data.patches import DRAWN, Draw, group_sub_images
+from ramit_model.data.patches import PATCH_DATASETS, PatchRequest, group_sub_images
 from ramit_model.system.errors import InputError
 from ramit_model.training.schedule import Schedule
 
@@ -26,7 +26,7 @@ SUB_IMAGE_SEEDS = 1 << 96
 """Above the seeds of all patches, so that which sub-image is taken says nothing about the place of the patch in it."""
 
 
-class DrawSampler(Sampler[list[Draw]]):
+class PatchSampler(Sampler[list[PatchRequest]]):
     """The batches of one process, from the iteration after `start` to the last.
 
     Every image is taken once before any is taken again, in an order that is shuffled anew each time; of an image that
@@ -60,24 +60,24 @@ class DrawSampler(Sampler[list[Draw]]):
     def __len__(self) -> int:
         return max(0, self.schedule.total_iter - self.start)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[PatchRequest]]:
         for iteration in range(self.start + 1, self.schedule.total_iter + 1):
             yield self.batch(iteration)
 
-    def batch(self, iteration: int) -> list[Draw]:
+    def batch(self, iteration: int) -> list[PatchRequest]:
         """What this process takes in `iteration`."""
         stage, first = self.schedule.stage(iteration), self.schedule.patches_before(iteration)
         return [
-            self._draw(position, stage.patch_size)
+            self._request(position, stage.patch_size)
             for position in range(first + self.rank, first + stage.batch_size, self.world_size)
         ]
 
-    def _draw(self, position: int, patch_size: int) -> Draw:
+    def _request(self, position: int, patch_size: int) -> PatchRequest:
         epoch, place = divmod(position, self.images)
         index, seed = _shuffled(self.images, self.seed, epoch)[place], (self.seed << 48) + position
         if self.sub_images is not None:
             index = random.Random(SUB_IMAGE_SEEDS + seed).choice(self.sub_images[index])  # noqa: S311  no secrets here
-        return Draw(index, patch_size, seed)
+        return PatchRequest(index, patch_size, seed)
 
     def set_epoch(self, epoch: int) -> None:
         """BasicSR's loop calls this; the iteration alone decides here."""
@@ -117,7 +117,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
         InputError: The data set has no image for a batch, or one smaller than the largest patch.
     """
     dataset_opt = opt["datasets"]["train"]
-    if dataset_opt["type"] not in DRAWN:
+    if dataset_opt["type"] not in PATCH_DATASETS:
         created: tuple[Any, Any, list[Any], int, int] = basicsr_create_train_val_dataloader(opt, logger)
         if len(created[0]) == 0:
             raise InputError(
@@ -142,8 +142,8 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
     return _WholeRun(_train_loader(dataset, dataset_opt, sampler)), sampler, loaders, 0, schedule.total_iter
 
 
-def training_set(opt: dict[str, Any]) -> tuple[Any, DrawSampler]:
-    """Build the training set, one of `DRAWN`.
+def training_set(opt: dict[str, Any]) -> tuple[Any, PatchSampler]:
+    """Build the training set, one of `PATCH_DATASETS`.
 
     Args:
         opt: Options after BasicSR's parser.
@@ -158,7 +158,7 @@ def training_set(opt: dict[str, Any]) -> tuple[Any, DrawSampler]:
     largest = max(schedule.stage(first).patch_size for first in (1, *schedule.switches))
     dataset = build_dataset({**opt["datasets"]["train"], "gt_size": largest * opt["scale"]})
     dataset.check_images(largest)
-    return dataset, DrawSampler(
+    return dataset, PatchSampler(
         schedule,
         group_sub_images(dataset.gt_paths) if dataset.opt.get("sub_images") else len(dataset),
         seed=opt["manual_seed"],
@@ -168,7 +168,7 @@ def training_set(opt: dict[str, Any]) -> tuple[Any, DrawSampler]:
     )
 
 
-def _train_loader(dataset: Any, opt: dict[str, Any], sampler: DrawSampler) -> DataLoader[Any]:
+def _train_loader(dataset: Any, opt: dict[str, Any], sampler: PatchSampler) -> DataLoader[Any]:
     arguments: dict[str, Any] = {
         "dataset": dataset,
         "batch_sampler": sampler,

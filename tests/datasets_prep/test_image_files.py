@@ -473,7 +473,7 @@ SAMPLES = samples()
 def test_empty_and_other_files() -> None:
     assert refusal(b"") == "is empty; replace or remove it"
     for content in (b"not an image", b"\0", b"\x89PN", b"GIF89a"):
-        assert refusal(content).startswith("no image that can be decoded")
+        assert refusal(content).startswith("cannot be decoded as an image")
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -239,7 +239,7 @@ def test_arguments(
         ([], "-opt"),
         (["-opt", "nowhere.yml"], "nowhere.yml: no such option file"),
         (["-opt", "FILE", "--limit", "0"], "--limit"),
-        (["-opt", "FILE", "--limit", "few"], "'few' is no whole number from 1 up"),
+        (["-opt", "FILE", "--limit", "few"], "'few' is not a whole number of at least 1"),
         (["-opt", "FILE", "--only", "plane"], "did you mean plain?"),
         (["-opt", "FILE", "--force_yml", "cost:run=1"], "did you mean runs?"),
         (["-opt", "FILE", "--force_yml", "networks:plain=none"], "networks"),
@@ -293,7 +293,7 @@ def test_a_bad_image_is_found_before_anything_is_measured(
     out = tmp_path / "out"
     code, (line,) = run_here(capsys, "-opt", write_options(quick), "--out", out)
     assert code == 2
-    assert line.startswith(f"basicsr benchmark: data set pairs: {tmp_path / 'HR/b.png'}: no image that can be decoded")
+    assert line.startswith(f"basicsr benchmark: data set pairs: {tmp_path / 'HR/b.png'}: cannot be decoded as an image")
     assert (here, lines(out)) == ([], [])
 
 

@@ -11,7 +11,7 @@ import torch
 from helpers import run_python, training_options
 
 from ramit_model.commands.read_rate import Variant, main
-from ramit_model.data.patches import Draw
+from ramit_model.data.patches import PatchRequest
 
 NUMBER = r"[\d.]+"
 RATE = rf"median {NUMBER} \({NUMBER} to {NUMBER}\)"
@@ -58,12 +58,12 @@ def test_what_a_training_takes_is_read(file: str, monkeypatch: pytest.MonkeyPatc
     variant, taken = Variant(file, ["manual_seed=3", "datasets:train:gt_size=24"]), []
     original = type(variant.dataset).__getitem__
     monkeypatch.setattr(
-        type(variant.dataset), "__getitem__", lambda self, draw: taken.append(draw) or original(self, draw)
+        type(variant.dataset), "__getitem__", lambda self, request: taken.append(request) or original(self, request)
     )
     for _ in range(40):
         assert variant.rate(0) > 0
-    wanted = [draw for batch in variant.sampler for draw in batch]
-    assert all(isinstance(draw, Draw) and draw.patch_size == 12 for draw in taken)
+    wanted = [request for batch in variant.sampler for request in batch]
+    assert all(isinstance(request, PatchRequest) and request.patch_size == 12 for request in taken)
     # A training of 8 iterations of 2 patches; then it begins anew.
     assert taken == list(islice(wanted * 3, 40))
     assert variant.sampler.seed == 3

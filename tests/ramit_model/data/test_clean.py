@@ -17,7 +17,7 @@ from helpers import photograph
 
 from datasets_prep.lmdb_writer import LmdbWriter
 from ramit_model.data.clean import CleanImageDataset
-from ramit_model.data.patches import Draw
+from ramit_model.data.patches import PatchRequest
 from ramit_model.system.errors import InputError
 
 SIZES = {"a": (40, 48), "b": (33, 36), "c": (48, 40)}
@@ -123,10 +123,10 @@ def test_the_seed_says_everything(root: Path, source: str, color: str | None, ch
     dataset = training(root, source, color=color)
     random.seed(1)
     torch.manual_seed(1)
-    one = dataset[Draw(1, 20, 7)]
+    one = dataset[PatchRequest(1, 20, 7)]
     random.seed(2)
     torch.manual_seed(2)
-    same, other = dataset[Draw(1, 20, 7)], dataset[Draw(1, 20, 8)]
+    same, other = dataset[PatchRequest(1, 20, 7)], dataset[PatchRequest(1, 20, 8)]
     for kind in ("lq", "gt"):
         assert one[kind].shape == (channels, 20, 20)
         assert torch.equal(one[kind], same[kind])
@@ -138,7 +138,7 @@ def test_a_training_patch_is_part_of_its_image(root: Path) -> None:
     dataset = training(root, use_hflip=False, use_rot=False)
     for seed in range(5):
         for index, name in enumerate("abc"):
-            gt, image = dataset[Draw(index, 16, seed)]["gt"], tensor(name)
+            gt, image = dataset[PatchRequest(index, 16, seed)]["gt"], tensor(name)
             places = image.unfold(1, 16, 1).unfold(2, 16, 1)  # C, top, left, 16, 16
             assert (places == gt[:, None, None]).all(-1).all(-1).all(0).sum() == 1
 
@@ -149,7 +149,7 @@ def test_the_whole_image_as_patch(tmp_path: Path, color: str | None) -> None:
     image = photograph(24, 24, seed=5)
     cv2.imwrite(str(tmp_path / "GT/a.png"), image)
     dataset = training(tmp_path, use_hflip=False, use_rot=False, color=color)
-    item = dataset[Draw(0, 24, 3)]
+    item = dataset[PatchRequest(0, 24, 3)]
     rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     expected = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[None] if color else rgb.transpose(2, 0, 1)
     assert torch.equal(item["gt"], torch.from_numpy(expected / np.float32(255)))
@@ -158,13 +158,13 @@ def test_the_whole_image_as_patch(tmp_path: Path, color: str | None) -> None:
 def test_one_level_for_all(root: Path) -> None:
     dataset = training(root, sigma=[25, 25])
     for seed in range(20):
-        item = dataset[Draw(seed % 3, 32, seed)]
+        item = dataset[PatchRequest(seed % 3, 32, seed)]
         assert (item["lq"] - item["gt"]).std().item() * 255 == pytest.approx(25, rel=0.08)
 
 
 def test_levels_of_the_training(root: Path) -> None:
     dataset = training(root)
-    items = [dataset[Draw(seed % 3, 32, seed)] for seed in range(600)]
+    items = [dataset[PatchRequest(seed % 3, 32, seed)] for seed in range(600)]
     levels = torch.stack([(item["lq"] - item["gt"]).std() * 255 for item in items])
     assert levels.mean().item() == pytest.approx(25, abs=3)
     assert levels.min() < 2
@@ -187,7 +187,7 @@ def test_a_bare_index_takes_the_patch_size_of_the_options(root: Path) -> None:
 @pytest.mark.parametrize("source", ["folder", "lmdb"])
 def test_a_worker_takes_the_same(root: Path, source: str) -> None:
     dataset = training(root, source)
-    batches = [[Draw(0, 16, 1), Draw(2, 16, 2)], [Draw(1, 24, 3), Draw(0, 24, 4)]]
+    batches = [[PatchRequest(0, 16, 1), PatchRequest(2, 16, 2)], [PatchRequest(1, 24, 3), PatchRequest(0, 24, 4)]]
     here = list(torch.utils.data.DataLoader(dataset, batch_sampler=batches))
     there = list(torch.utils.data.DataLoader(dataset, batch_sampler=batches, num_workers=1))
     assert [batch["lq"].shape for batch in here] == [(2, 3, 16, 16), (2, 3, 24, 24)]
@@ -229,7 +229,7 @@ def test_a_bad_image_is_named(
     with pytest.raises(InputError) as caught:
         dataset[1]
     message = str(caught.value)
-    what = "no image that can be decoded; replace or remove it (and its pair)"
+    what = "cannot be decoded as an image; replace or remove it (and its pair)"
     if (source, kind) == ("folder", "gone"):
         what = "no such file; correct the list"
     assert message == f"data set mine: {where}: {what}"
@@ -251,7 +251,7 @@ def test_small_images_are_found_before_training(root: Path, source: str) -> None
         dataset[1]
     assert str(caught.value) == line
     with pytest.raises(InputError) as caught:
-        dataset[Draw(1, 34, 0)]
+        dataset[PatchRequest(1, 34, 0)]
     assert str(caught.value) == line
 
 

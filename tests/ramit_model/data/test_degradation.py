@@ -33,7 +33,7 @@ def test_gray_in_numbers() -> None:
     assert to_gray(bgr)[0, :, 0].tolist() == [76, 150, 29, 18]
 
 
-def test_gray_weights_on_many_colours() -> None:
+def test_gray_weights_on_many_colors() -> None:
     image = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
     exact = image @ np.array([0.114, 0.587, 0.299])
     assert np.abs(to_gray(image)[..., 0] - exact).max() < 0.51
@@ -107,7 +107,7 @@ def test_the_global_generator_is_left_alone(noise: str) -> None:
 
 
 def blind_noise(count: int, low: float, high: float, shape: tuple[int, int, int] = (3, 32, 32)) -> torch.Tensor:
-    """The noise on as many patches, seeded one by one; (count, C, H, W) in 8-bit grey levels."""
+    """The noise on as many patches, seeded one by one; (count, C, H, W) in 8-bit gray levels."""
     clean, noisy = torch.full(shape, 0.5), []
     for seed in range(count):
         noisy.append(add_blind_noise(clean, low, high, torch.Generator().manual_seed(seed)) - clean)

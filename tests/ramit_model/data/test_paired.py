@@ -1,4 +1,4 @@
-"""BasicSR's data sets: the same items, patches by `Draw`, messages that name the file, checks before training."""
+"""BasicSR's data sets: the same items, patches by request, messages that name the file, checks before training."""
 
 import random
 import shutil
@@ -20,7 +20,7 @@ from helpers import photograph
 from datasets_prep.bicubic import downscale
 from datasets_prep.lmdb_writer import LmdbWriter
 from ramit_model.data.paired import ImageReader, PairedRestorationDataset, SingleRestorationDataset
-from ramit_model.data.patches import Draw
+from ramit_model.data.patches import PatchRequest
 from ramit_model.system.errors import InputError
 
 
@@ -76,7 +76,7 @@ def test_items_are_basicsrs(folders: Path) -> None:
     torch.testing.assert_close(item["gt"], torch.from_numpy(image / 255.0).permute(2, 0, 1).float())
 
 
-COLOURS = {
+COLORS = {
     "plain": {},
     "y": {"color": "y"},
     "normalised": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]},
@@ -84,20 +84,20 @@ COLOURS = {
 }
 
 
-@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("color", COLORS)
 @pytest.mark.parametrize("source", ["folders", "lmdb"])
 def test_test_items_are_basicsrs_bit_for_bit(
-    folders: Path, tmp_path: Path, pairs: Path, source: str, colour: str
+    folders: Path, tmp_path: Path, pairs: Path, source: str, color: str
 ) -> None:
     """Also of GT images with a row and a column more than twice those of LQ."""
     if source == "folders":
         image = photograph(41, 49, seed=9)
         cv2.imwrite(str(folders / "gt/9.png"), image)
         cv2.imwrite(str(folders / "lq/9.png"), downscale(image[:40, :48], 2))
-        options = COLOURS[colour]
+        options = COLORS[color]
     else:
         roots = {"dataroot_gt": str(pairs / "HR.lmdb"), "dataroot_lq": str(pairs / "LR_bicubic_X2.lmdb")}
-        options = {**roots, **COLOURS[colour]}
+        options = {**roots, **COLORS[color]}
     backend = "disk" if source == "folders" else "lmdb"
     # BasicSR changes the block that it is given.
     own, theirs = (
@@ -116,14 +116,14 @@ def test_test_items_are_basicsrs_bit_for_bit(
             assert torch.equal(item[kind], wanted[kind]), item["gt_path"]
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-def test_training_items_are_basicsrs(folders: Path, colour: str) -> None:
+@pytest.mark.parametrize("color", COLORS)
+def test_training_items_are_basicsrs(folders: Path, color: str) -> None:
     """A patch as large as the image, not turned, leaves nothing to chance."""
     for kind, size in (("gt", 40), ("lq", 20)):
         for i in range(3):
             path = folders / kind / f"{i}.png"
             cv2.imwrite(str(path), cv2.imread(str(path))[:size, :size])
-    options = {"gt_size": 40, "use_hflip": False, "use_rot": False, **COLOURS[colour]}
+    options = {"gt_size": 40, "use_hflip": False, "use_rot": False, **COLORS[color]}
     own, theirs = (
         kind(pair_options(folders, **options, io_backend={"type": "disk"}))
         for kind in (PairedRestorationDataset, PairedImageDataset)
@@ -135,12 +135,12 @@ def test_training_items_are_basicsrs(folders: Path, colour: str) -> None:
 
 
 @pytest.mark.parametrize("color", [None, "y"])
-def test_a_draw_says_everything(folders: Path, color: str | None) -> None:
+def test_a_request_says_everything(folders: Path, color: str | None) -> None:
     dataset = paired(folders, color=color)
     random.seed(1)
-    one = dataset[Draw(2, 12, 5)]
+    one = dataset[PatchRequest(2, 12, 5)]
     random.seed(2)
-    same, other = dataset[Draw(2, 12, 5)], dataset[Draw(2, 12, 6)]
+    same, other = dataset[PatchRequest(2, 12, 5)], dataset[PatchRequest(2, 12, 6)]
     assert Path(one["gt_path"]).name == "2.png"
     for kind, size in (("lq", 12), ("gt", 24)):
         assert one[kind].shape == (1 if color else 3, size, size)
@@ -213,7 +213,7 @@ def test_an_image_smaller_than_the_patch(folders: Path) -> None:
     ):
         paired(folders, gt_size=64)[0]
     with pytest.raises(InputError, match=r"0\.png: 40x48 is smaller than the GT patch 42x42"):
-        paired(folders)[Draw(0, 21, 0)]
+        paired(folders)[PatchRequest(0, 21, 0)]
 
 
 def test_missing_partner(folders: Path) -> None:
@@ -365,7 +365,7 @@ def test_turned_photographs_are_not_refused(folders: Path, orientation: int) -> 
     cv2.imwrite(str(folders / "lq/photo.jpg"), downscale(gt, 2))
     dataset = paired(folders)
     dataset.check_images(20)
-    assert dataset[Draw(0, 20, 0)]["gt"].shape == (3, 40, 40)
+    assert dataset[PatchRequest(0, 20, 0)]["gt"].shape == (3, 40, 40)
     with pytest.raises(InputError, match="is smaller than the GT patch"):
         dataset.check_images(21)
 

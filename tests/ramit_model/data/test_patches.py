@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramit_model.data.patches import Draw, as_draw, group_sub_images, random_patch
+from ramit_model.data.patches import PatchRequest, as_request, group_sub_images, random_patch
 
 
 def unlike_pixels(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -22,8 +22,8 @@ def enlarged(image: np.ndarray, scale: int) -> np.ndarray:
     return image.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def taken(image: np.ndarray, draw: Draw, *, hflip: bool = True, rot: bool = True) -> np.ndarray:
-    lq, gt = random_patch(image, image, draw, draw.generator(), hflip=hflip, rot=rot)
+def taken(image: np.ndarray, request: PatchRequest, *, hflip: bool = True, rot: bool = True) -> np.ndarray:
+    lq, gt = random_patch(image, image, request, request.generator(), hflip=hflip, rot=rot)
     np.testing.assert_array_equal(lq, gt)
     return lq
 
@@ -38,7 +38,7 @@ def turns(image: np.ndarray) -> dict[bytes, str]:
 def count_turns(seeds: range, *, hflip: bool = True, rot: bool = True) -> Counter[str]:
     image = unlike_pixels(2, 2)
     names = turns(image)
-    patches = (taken(image, Draw(0, 2, seed), hflip=hflip, rot=rot) for seed in seeds)
+    patches = (taken(image, PatchRequest(0, 2, seed), hflip=hflip, rot=rot) for seed in seeds)
     return Counter(names[np.ascontiguousarray(patch).tobytes()] for patch in patches)
 
 
@@ -77,7 +77,7 @@ def test_less_than_all_turns(hflip: bool, rot: bool, made_by: dict[str, Callable
 def test_every_place_is_equally_frequent() -> None:
     image, size = unlike_pixels(7, 9), 4
     corners = {int(image[top, left, 0]): (top, left) for top in range(4) for left in range(6)}
-    patches = (taken(image, Draw(0, size, seed)) for seed in range(6000))
+    patches = (taken(image, PatchRequest(0, size, seed)) for seed in range(6000))
     counts = Counter(corners[int(patch[..., 0].min())] for patch in patches)
     assert set(counts) == set(product(range(4), range(6)))
     chi_square = sum((count - 250) ** 2 / 250 for count in counts.values())
@@ -87,7 +87,7 @@ def test_every_place_is_equally_frequent() -> None:
 def test_turn_and_place_do_not_depend_on_each_other() -> None:
     image = unlike_pixels(3, 2)
     names = {**turns(image[:2]), **{key: f"below, {name}" for key, name in turns(image[1:]).items()}}
-    patches = (taken(image, Draw(0, 2, seed)) for seed in range(8000))
+    patches = (taken(image, PatchRequest(0, 2, seed)) for seed in range(8000))
     counts = Counter(names[np.ascontiguousarray(patch).tobytes()] for patch in patches)
     assert len(counts) == 16
     assert sum((count - 500) ** 2 / 500 for count in counts.values()) < 37.7, counts
@@ -100,16 +100,16 @@ sizes = st.integers(1, 20)
 def test_gt_patch_is_the_place_of_the_lq_patch(
     height: int, width: int, scale: int, size: int, seed: int, hflip: bool, rot: bool
 ) -> None:
-    lq, draw = unlike_pixels(height, width), Draw(0, min(size, height, width), seed)
-    patch, gt = random_patch(lq, enlarged(lq, scale), draw, draw.generator(), hflip=hflip, rot=rot)
-    assert patch.shape == (draw.patch_size, draw.patch_size, 3)
+    lq, request = unlike_pixels(height, width), PatchRequest(0, min(size, height, width), seed)
+    patch, gt = random_patch(lq, enlarged(lq, scale), request, request.generator(), hflip=hflip, rot=rot)
+    assert patch.shape == (request.patch_size, request.patch_size, 3)
     np.testing.assert_array_equal(gt, enlarged(patch, scale))
 
 
 @given(sizes, sizes, st.integers(1, 20), st.integers(0, 2**64))
 def test_a_patch_is_a_turned_part_of_the_image(height: int, width: int, size: int, seed: int) -> None:
     image, size = unlike_pixels(height, width), min(size, height, width)
-    patch = taken(image, Draw(0, size, seed))
+    patch = taken(image, PatchRequest(0, size, seed))
     top, left = divmod(int(patch[..., 0].min()) // 3, width)
     part = image[top : top + size, left : left + size]
     assert np.ascontiguousarray(patch).tobytes() in turns(part)
@@ -118,41 +118,41 @@ def test_a_patch_is_a_turned_part_of_the_image(height: int, width: int, size: in
 @given(sizes, sizes, st.integers(1, 20), st.integers(0, 2**64))
 def test_without_turns_it_is_a_plain_part(height: int, width: int, size: int, seed: int) -> None:
     image, size = unlike_pixels(height, width), min(size, height, width)
-    patch = taken(image, Draw(0, size, seed), hflip=False, rot=False)
+    patch = taken(image, PatchRequest(0, size, seed), hflip=False, rot=False)
     top, left = divmod(int(patch[0, 0, 0]) // 3, width)
     np.testing.assert_array_equal(patch, image[top : top + size, left : left + size])
 
 
 def test_whole_image() -> None:
     image = unlike_pixels(6, 6)
-    np.testing.assert_array_equal(taken(image, Draw(0, 6, 1), hflip=False, rot=False), image)
+    np.testing.assert_array_equal(taken(image, PatchRequest(0, 6, 1), hflip=False, rot=False), image)
     gt = enlarged(image, 3)
-    draw = Draw(0, 6, 1)
-    np.testing.assert_array_equal(random_patch(image, gt, draw, draw.generator(), hflip=False, rot=False)[1], gt)
+    request = PatchRequest(0, 6, 1)
+    np.testing.assert_array_equal(random_patch(image, gt, request, request.generator(), hflip=False, rot=False)[1], gt)
 
 
 def test_the_seed_says_everything() -> None:
     image = unlike_pixels(40, 50)
     random.seed(0)
-    one = taken(image, Draw(0, 8, 11))
+    one = taken(image, PatchRequest(0, 8, 11))
     random.seed(1)
-    np.testing.assert_array_equal(taken(image, Draw(0, 8, 11)), one)
-    assert len({taken(image, Draw(0, 8, seed)).tobytes() for seed in range(200)}) > 190
+    np.testing.assert_array_equal(taken(image, PatchRequest(0, 8, 11)), one)
+    assert len({taken(image, PatchRequest(0, 8, seed)).tobytes() for seed in range(200)}) > 190
     # Nor does it touch the generator of everyone else.
     state = random.getstate()
-    taken(image, Draw(0, 8, 12))
+    taken(image, PatchRequest(0, 8, 12))
     assert random.getstate() == state
 
 
-def test_a_draw_stays_and_an_index_becomes_one() -> None:
-    draw = Draw(3, 16, 5)
-    assert as_draw(draw, 64) is draw
+def test_a_request_stays_and_an_index_becomes_one() -> None:
+    request = PatchRequest(3, 16, 5)
+    assert as_request(request, 64) is request
     random.seed(0)
-    one, other = as_draw(3, 64), as_draw(3, 64)
+    one, other = as_request(3, 64), as_request(3, 64)
     assert one[:2] == other[:2] == (3, 64)
     assert one.seed != other.seed
     random.seed(0)
-    assert as_draw(3, 64) == one
+    assert as_request(3, 64) == one
 
 
 # Sub-images -----------------------------------------------------------------------------------------------------------

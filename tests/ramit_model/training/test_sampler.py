@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets_prep.lmdb_writer import write_pairs
-from ramit_model.data.patches import Draw
+from ramit_model.data.patches import PatchRequest
 from ramit_model.system.errors import InputError
-from ramit_model.training.sampler import DrawSampler, create_train_val_dataloader, training_set
+from ramit_model.training.sampler import PatchSampler, create_train_val_dataloader, training_set
 from ramit_model.training.schedule import MultiStep, Schedule, Stage
 
 
@@ -33,8 +33,10 @@ def plan(*stages: tuple[int, int, int], total: int | None = None) -> Schedule:
     )
 
 
-def batches(schedule: Schedule, images: int | Sequence[Sequence[int]], seed: int = 0, **where: int) -> list[list[Draw]]:
-    return list(DrawSampler(schedule, images, seed=seed, **where))
+def batches(
+    schedule: Schedule, images: int | Sequence[Sequence[int]], seed: int = 0, **where: int
+) -> list[list[PatchRequest]]:
+    return list(PatchSampler(schedule, images, seed=seed, **where))
 
 
 PROGRESSIVE = plan((5, 8, 12), (7, 12, 6), (9, 16, 3))
@@ -54,7 +56,7 @@ def test_processes_together_take_what_one_takes(
         parts = [share[iteration] for share in shares]
         assert len({len(part) for part in parts}) == 1
         # Each place of the batch is somebody's.
-        assert [draw for place in zip(*parts, strict=True) for draw in place] == batch
+        assert [request for place in zip(*parts, strict=True) for request in place] == batch
 
 
 @given(stages, st.integers(1, 3), st.integers(1, 30), st.integers(0, 20))
@@ -64,14 +66,14 @@ def test_a_resumed_training_goes_on_exactly(
     schedule = plan(*shape)
     for rank in range(world_size):
         whole = batches(schedule, images, rank=rank, world_size=world_size)
-        rest = DrawSampler(schedule, images, seed=0, rank=rank, world_size=world_size, start=start)
+        rest = PatchSampler(schedule, images, seed=0, rank=rank, world_size=world_size, start=start)
         assert list(rest) == whole[start:]
         assert len(rest) == len(whole[start:])
 
 
 @given(stages, st.integers(1, 40), st.integers(0, 100))
 def test_every_image_once_a_pass(shape: list[tuple[int, int, int]], images: int, seed: int) -> None:
-    taken = [draw.image for draw in chain.from_iterable(batches(plan(*shape), images, seed))]
+    taken = [request.image for request in chain.from_iterable(batches(plan(*shape), images, seed))]
     for begin in range(0, len(taken), images):
         one_pass = taken[begin : begin + images]
         assert len(set(one_pass)) == len(one_pass)
@@ -79,7 +81,7 @@ def test_every_image_once_a_pass(shape: list[tuple[int, int, int]], images: int,
 
 
 def test_passes_are_shuffled_anew() -> None:
-    taken = [draw.image for draw in chain.from_iterable(batches(plan((40, 8, 10)), 20))]
+    taken = [request.image for request in chain.from_iterable(batches(plan((40, 8, 10)), 20))]
     passes = [tuple(taken[begin : begin + 20]) for begin in range(0, 400, 20)]
     assert len(set(passes)) == 20
     assert tuple(range(20)) not in passes
@@ -89,32 +91,32 @@ def test_passes_are_shuffled_anew() -> None:
 
 def test_another_seed_is_another_training() -> None:
     one, other = (list(chain.from_iterable(batches(PROGRESSIVE, 10, seed))) for seed in (0, 1))
-    assert [draw.image for draw in one] != [draw.image for draw in other]
-    assert not {draw.seed for draw in one} & {draw.seed for draw in other}
+    assert [request.image for request in one] != [request.image for request in other]
+    assert not {request.seed for request in one} & {request.seed for request in other}
     assert batches(PROGRESSIVE, 10, 1) == batches(PROGRESSIVE, 10, 1)
 
 
 @given(stages, st.integers(1, 10), st.integers(0, 2**32 - 1))
 def test_seeds_never_repeat(shape: list[tuple[int, int, int]], images: int, seed: int) -> None:
-    draws = list(chain.from_iterable(batches(plan(*shape), images, seed)))
-    assert len({draw.seed for draw in draws}) == len(draws)
+    requests = list(chain.from_iterable(batches(plan(*shape), images, seed)))
+    assert len({request.seed for request in requests}) == len(requests)
 
 
 def test_seeds_of_long_trainings_do_not_meet() -> None:
     """Those of seed 0 end before those of seed 1 begin, after 500,000 iterations and many more."""
     schedule = plan((500_000, 64, 64))
-    last = DrawSampler(schedule, 800, seed=0).batch(500_000)[-1].seed
+    last = PatchSampler(schedule, 800, seed=0).batch(500_000)[-1].seed
     assert last == 500_000 * 64 - 1
-    assert last < DrawSampler(schedule, 800, seed=1).batch(1)[0].seed
+    assert last < PatchSampler(schedule, 800, seed=1).batch(1)[0].seed
 
 
 def test_patch_and_batch_change_exactly_at_the_switch() -> None:
     whole = batches(PROGRESSIVE, 10)
     assert len(whole) == 21
     expected = [(12, {8})] * 5 + [(6, {12})] * 7 + [(3, {16})] * 9
-    assert [(len(batch), {draw.patch_size for draw in batch}) for batch in whole] == expected
+    assert [(len(batch), {request.patch_size for request in batch}) for batch in whole] == expected
     # A pass over the images does not begin anew at a switch.
-    order = [draw.image for draw in chain.from_iterable(whole)]
+    order = [request.image for request in chain.from_iterable(whole)]
     assert sorted(order[60:70]) == list(range(10))
     assert batches(PROGRESSIVE, 10, start=4)[:2] == whole[4:6]
 
@@ -123,12 +125,12 @@ def test_the_end_of_a_training() -> None:
     schedule = plan((5, 8, 4), (50, 12, 2), total=9)
     assert [len(batch) for batch in batches(schedule, 10)] == [4] * 5 + [2] * 4
     for start in (9, 10):
-        sampler = DrawSampler(schedule, 10, seed=0, start=start)
+        sampler = PatchSampler(schedule, 10, seed=0, start=start)
         assert (len(sampler), list(sampler)) == (0, [])
 
 
 def test_basicsrs_epochs_change_nothing() -> None:
-    sampler = DrawSampler(PROGRESSIVE, 10, seed=0)
+    sampler = PatchSampler(PROGRESSIVE, 10, seed=0)
     before = list(sampler)
     sampler.set_epoch(3)
     assert list(sampler) == before
@@ -151,7 +153,7 @@ def test_every_image_equally_often_however_it_is_cut(images: list[list[int]], pa
     image_of = {entry: number for number, entries in enumerate(images) for entry in entries}
     schedule = plan((passes, 8, len(images)))
     for batch in batches(schedule, images, seed):
-        assert sorted(image_of[draw.image] for draw in batch) == list(range(len(images)))
+        assert sorted(image_of[request.image] for request in batch) == list(range(len(images)))
 
 
 @given(cut_images(), st.integers(0, 100))
@@ -178,17 +180,19 @@ def test_sub_images_do_not_depend_on_processes_and_interruptions(
 def test_sub_images_of_an_image_are_equally_likely() -> None:
     """Fixed seeds; beyond these limits, a fair choice falls about once in 10,000 trials."""
     images = [list(range(20)), list(range(20, 23)), [23]]
-    taken = [draw for batch in batches(plan((6000, 8, 3)), images) for draw in batch]
-    counts = Counter(draw.image for draw in taken)
+    taken = [request for batch in batches(plan((6000, 8, 3)), images) for request in batch]
+    counts = Counter(request.image for request in taken)
     assert counts[23] == 6000
     for entries in images[:2]:
         expected = 6000 / len(entries)
         chi_squared = sum((counts[entry] - expected) ** 2 / expected for entry in entries)
         assert chi_squared < {20: 50.8, 3: 18.4}[len(entries)]
     # Neither one's own last place, nor the first random number of the patch, tells which one comes.
-    places = [draw.image for draw in taken if draw.image < 20]
+    places = [request.image for request in taken if request.image < 20]
     assert 200 < sum(a == b for a, b in pairwise(places)) < 400
-    halves = Counter((draw.image < 10, draw.generator().random() < 0.5) for draw in taken if draw.image < 20)
+    halves = Counter(
+        (request.image < 10, request.generator().random() < 0.5) for request in taken if request.image < 20
+    )
     assert all(1350 < count < 1650 for count in halves.values())
 
 

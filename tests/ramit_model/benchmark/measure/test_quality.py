@@ -127,7 +127,7 @@ def test_bad_images_are_found_first(tmp_path: Path, pairs: Path, prepare: Prepar
     (tmp_path / "LR/b.png").write_bytes(content[: len(content) // 3])
     with pytest.raises(InputError) as caught:
         prepare(options)
-    assert caught.value.line.startswith(f"data set pairs: {tmp_path / 'LR/b.png'}: no image that can be decoded")
+    assert caught.value.line.startswith(f"data set pairs: {tmp_path / 'LR/b.png'}: cannot be decoded as an image")
     prepare(options, limit=1)  # this one is not used
     cv2.imwrite(str(tmp_path / "LR/b.png"), photograph(10, 10))
     with pytest.raises(InputError, match=r"b\.png: GT is 32x32, but LQ 10x10 times scale 2 is 20x20"):
