@@ -4,11 +4,13 @@ Facts are the published recipes (RAMiT, CVPRW 2024). Edit here, never in the YAM
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from textwrap import indent
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 # The table -----------------------------------------------------------------------------------------------------------
 
@@ -19,13 +21,13 @@ class TrainingData:
 
     Attributes:
         folder: Below `datasets`.
-        words: What they are.
+        description: Their sources.
         patches: Random patches that make an epoch.
         sub_images: Large images are cut into sub-images.
     """
 
     folder: str
-    words: str
+    description: str
     patches: int
     sub_images: bool = False
 
@@ -60,14 +62,14 @@ class Task:
     """What a network is trained and tested for.
 
     Attributes:
-        words: Its name in words.
+        description: Name in words.
         test_sets: Folders below `datasets`; the first one also validates.
         on_y: Compared on Y of YCbCr (BT.601, 16..235), or on all channels.
         clean: The input is made from the ground truth when it is read.
         gray: Images are gray, made from colours when they are read.
     """
 
-    words: str
+    description: str
     test_sets: tuple[str, ...]
     on_y: bool = False
     clean: bool = False
@@ -171,6 +173,34 @@ class Recipe:
         return f"weights/{self.network}_{goal}.pth"
 
     @property
+    def x2(self) -> "Recipe":
+        """Recipe of the same network for x2, whose weights begin a warm start."""
+        return Recipe("x2", self.network, self.data, SCRATCH)
+
+    @property
+    def compared(self) -> bool:
+        """Whether RAMiT is compared with the network."""
+        return self.network in COMPARED
+
+    @property
+    def dataset_type(self) -> str:
+        """Class of the data sets."""
+        return "CleanImageDataset" if self.task.clean else "PairedRestorationDataset"
+
+    @property
+    def crop_border(self) -> int:
+        """Pixels at each side that metrics leave out: the scale in super-resolution, none in the other tasks."""
+        return self.scale if self.scale > 1 else 0
+
+    @property
+    def duration(self) -> str:
+        """Length of the training, in words."""
+        if self.progressive:
+            return f"{self.total:,} iterations in {len(self.schedule.epochs)} stages"
+        size = self.schedule.patches[0]
+        return f"{self.total:,} iterations of {self.schedule.batches[0]} LQ patches of {size}x{size}"
+
+    @property
     def progressive(self) -> bool:
         """Whether patches grow from stage to stage."""
         return len(self.schedule.epochs) > 1
@@ -195,6 +225,11 @@ class Recipe:
         """Iterations in all."""
         return self.warm_start + sum(self.stage_lengths)
 
+    @property
+    def milestones(self) -> list[int]:
+        """Iterations after which the rate halves, counted from the end of the warm start."""
+        return [self.after(epoch) for epoch in self.schedule.halved]
+
     def after(self, epoch: int) -> int:
         """Iterations until the end of an epoch; both are counted from the end of the warm start."""
         iterations = 0
@@ -204,444 +239,33 @@ class Recipe:
         return iterations
 
 
-# Blocks that every file is made of -----------------------------------------------------------------------------------
-
-
-def line(option: str, comment: str = "") -> str:
-    """One option, with a comment behind it."""
-    return f"{option}  # {comment}\n" if comment else f"{option}\n"
-
-
-def block(key: str, *parts: str, comment: str = "") -> str:
-    """A YAML mapping under a key, with a comment behind the key."""
-    return line(f"{key}:", comment) + indent("".join(parts), "  ")
-
-
-def head(comment: str, name: str, scale: int, *more: str) -> str:
-    """What the file is, and the options that stand in no block."""
-    written = "Written by options/recipes.py. For changes of your own, copy this file under another name.\n"
-    return indent(written + comment, "# ") + f"name: {name}\n{''.join(more)}scale: {scale}\nnum_gpu: auto\n"
-
-
-def run_head(comment: str, name: str, scale: int) -> str:
-    """The head of a training or a test."""
-    return head(comment, name, scale, "model_type: RestorationModel\n") + "manual_seed: 0\n"
-
-
-def data_set(phase: str, name: str, gt: str, lq: str | None, *more: str) -> str:
-    """Pairs, or clean images where `lq` is None, in folders or LMDBs below `datasets`."""
-    return block(
-        phase,
-        f"name: {name}\n",
-        f"type: {'PairedRestorationDataset' if lq else 'CleanImageDataset'}\n",
-        f"dataroot_gt: datasets/{gt}\n",
-        f"dataroot_lq: datasets/{lq}\n" if lq else "",
-        *more,
-        block("io_backend", f"type: {'lmdb' if gt.endswith('.lmdb') else 'disk'}\n"),
-    )
-
-
-def loading(size: str, workers: int) -> str:
-    """How the training set is read: patches of a size, flipped and turned at random, by so many processes."""
-    return indent(f"{size}use_hflip: true\nuse_rot: true\nnum_worker_per_gpu: {workers}\n", "  ")
-
-
-def path(weights: str, *more: str, train: bool, comment: str = "") -> str:
-    """Where weights come from, with a comment above them; training can also resume."""
-    return block(
-        "path",
-        indent(comment, "# "),
-        f"pretrain_network_g: {weights}\n",
-        *more,
-        "strict_load_g: true\n",
-        "resume_state: ~\n" if train else "",
-    )
-
-
-def optimisation(lr: float, milestones: Sequence[int], *, lr_comment: str = "", milestones_comment: str = "") -> str:
-    """Adam, its rate and the loss."""
-    return (
-        block("optim_g", "type: Adam\n", line(f"lr: {lr:g}", lr_comment), "weight_decay: 0\nbetas: [0.9, 0.999]\n")
-        + block(
-            "scheduler",
-            "type: MultiStepLR\n",
-            line(f"milestones: {list(milestones)}", milestones_comment),
-            "gamma: 0.5\n",
-        )
-        + block("pixel_opt", "type: L1Loss\nloss_weight: 1.0\nreduction: mean\n")
-    )
-
-
-def metrics(border: int, *, on_y: bool) -> str:
-    """PSNR and SSIM of what is left when `border` pixels at each side are cropped."""
-    common = f"crop_border: {border}\ntest_y_channel: {yes(on_y)}\nbetter: higher\n"
-    return block("metrics", *(block(name, f"type: calculate_{name}\n", common) for name in ("psnr", "ssim")))
-
-
-def logger(save_every: int, *, tensorboard: bool) -> str:
-    """What is told and kept of a training run, and how often."""
-    return block(
-        "logger",
-        f"print_freq: 100\nsave_checkpoint_freq: {save_every}\nuse_tb_logger: {yes(tensorboard)}\n",
-    )
-
-
-def yes(value: bool) -> str:
-    """A truth value in YAML."""
-    return "true" if value else "false"
-
-
-# Blocks of a recipe --------------------------------------------------------------------------------------------------
-
-SWINIR_LIGHT = """\
-type: SwinIR
-upscale: {scale}
-in_chans: 3
-img_size: 64
-window_size: 8
-img_range: 1.0
-depths: [6, 6, 6, 6]
-embed_dim: 60
-num_heads: [6, 6, 6, 6]
-mlp_ratio: 2
-upsampler: pixelshuffledirect
-resi_connection: 1conv
-"""
-
-AFTER_WARM_START = "counted from the end of the warm start"
-
-FURTHER_OPTIONS = """\
-# amp: bfloat16        # or float16; published: full precision
-# grad_clip: 1.0       # largest norm of the gradient; published: none
-# accumulate: 2        # parts a batch is computed in: less memory, the same gradients
-# compile: true        # torch.compile
-# channels_last: true
-"""
-
-
-def network(recipe: Recipe) -> str:
-    """The network with its published settings."""
-    if recipe.network == "SwinIR-light":
-        return block("network_g", SWINIR_LIGHT.format(scale=recipe.scale))
-    if recipe.network == "NGswin":
-        return block("network_g", f"type: NGswin\nscale: {recipe.scale}\n")
-    scale = f"scale: {recipe.scale}\n" if recipe.scale > 1 else ""
-    return block("network_g", f"type: RAMiT\nvariant: {recipe.network}\ntask: {recipe.task_name}\n", scale)
-
-
-def color(recipe: Recipe) -> str:
-    """Every data set of gray images says so."""
-    return "color: gray\n" if recipe.task.gray else ""
-
-
-def training_set(recipe: Recipe) -> str:
-    """The training data, in LMDBs."""
-    folder, more = recipe.data.folder, color(recipe)
-    gt, lq = f"{folder}/GT.lmdb", None if recipe.task.clean else f"{folder}/LQ.lmdb"
-    if recipe.task_name == "SR":
-        gt, lq = f"{folder}/{folder}_train_HR_sub.lmdb", f"{folder}/{folder}_train_LR_bicubic_X{recipe.scale}_sub.lmdb"
-    if recipe.task.clean:
-        more += "sigma: [0, 50]  # noise level of each patch, uniform, in 8-bit grey levels\n"
-    if recipe.data.sub_images:
-        more += "sub_images: true  # NAME_s001, NAME_s002, ... are one image; all images are drawn equally often\n"
-    return data_set("train", folder, gt, lq, more) + loading(patches(recipe), workers=6) + "  pin_memory: true\n"
-
-
-def patches(recipe: Recipe) -> str:
-    """Size and number of the training patches, where they stay the same."""
-    if recipe.progressive:
-        return "# Sizes of patches and batches are those of the stages in train: progressive.\n"
-    size, batch = recipe.schedule.patches[0], recipe.schedule.batches[0]
-    return line(f"gt_size: {size * recipe.scale}", "GT pixels; the LQ patch is gt_size / scale") + line(
-        f"batch_size_per_gpu: {batch // 2}", f"2 GPUs x {batch // 2} = {batch}; on one GPU write {batch}"
-    )
-
-
-def evaluation_set(phase: str, name: str, recipe: Recipe) -> str:
-    """A set of images in folders; LR files are called like their HR file with x2, x3 or x4 behind."""
-    if recipe.task_name == "SR":
-        template = f"filename_tmpl: '{{}}x{recipe.scale}'\n"
-        return data_set(phase, name, f"{name}/HR", f"{name}/LR_bicubic/X{recipe.scale}", template)
-    if recipe.task.clean:
-        return data_set(phase, name, CLEAN_FOLDERS.get(name, f"{name}/GT"), None, color(recipe))
-    return data_set(phase, name, f"{name}/GT", f"{name}/LQ")
-
-
-def start(recipe: Recipe) -> str:
-    """The x2 model of the same network where there is a warm start, else random weights."""
-    if not recipe.warm_start:
-        return path("~", train=True)
-    x2 = Recipe("x2", recipe.network, recipe.data, SCRATCH)
-    return path(
-        f"experiments/train_{x2.name}/models/net_g_latest.pth",
-        train=True,
-        comment=f"The trained x2 model, or its published weights: {x2.weights}; all weights but to_target load.\n",
-    )
-
-
-def curriculum(recipe: Recipe) -> str:
-    """Warm start or stages, where there are any."""
-    if recipe.warm_start:
-        return block(
-            "warm_start",
-            f"iters: {recipe.warm_start}\ntrainable: [to_target]\n",
-            comment="first only the tail trains, at the constant base rate; then everything, with a fresh Adam",
-        )
-    if not recipe.progressive:
-        return ""
-    stages, epochs = recipe.schedule, " + ".join(str(n) for n in recipe.schedule.epochs)
-    options = {
-        f"iters: {recipe.stage_lengths}": f"{epochs} epochs of {recipe.data.patches:,} patches",
-        f"patch_sizes: {list(stages.patches)}": "LQ pixels",
-        f"batch_sizes: {list(stages.batches)}": "over all processes together",
-    }
-    width = max(len(option) for option in options)
-    return block(
-        "progressive",
-        *(line(option.ljust(width), comment) for option, comment in options.items()),
-        comment="stages, one after the other; the rate follows the batch: lr * batch / first batch",
-    )
-
-
-def warmup(recipe: Recipe) -> str:
-    """How long the rate rises; the milestones of the rate are counted from the same iteration."""
-    if not recipe.schedule.warmup:
-        return line("warmup_iter: -1", "none")
-    counted = f", {AFTER_WARM_START}" if recipe.warm_start else ""
-    return line(f"warmup_iter: {recipe.after(recipe.schedule.warmup)}", f"linear from 0{counted}")
-
-
-def rates(recipe: Recipe) -> str:
-    """The base rate and when it halves."""
-    lr_comment = milestones_comment = ""
-    if recipe.warm_start:
-        milestones_comment = AFTER_WARM_START
-    elif recipe.progressive:
-        lr_comment, milestones_comment = "of the first stage", "iterations of the whole run"
-    milestones = [recipe.after(epoch) for epoch in recipe.schedule.halved]
-    return optimisation(recipe.schedule.lr, milestones, lr_comment=lr_comment, milestones_comment=milestones_comment)
-
-
-def training(recipe: Recipe) -> str:
-    """Length, rates and loss."""
-    decay = recipe.schedule.ema_decay
-    return block(
-        "train",
-        line(f"total_iter: {recipe.total}", "with the warm start" if recipe.warm_start else ""),
-        curriculum(recipe),
-        warmup(recipe),
-        rates(recipe),
-        f"ema_decay: {decay}\n" if decay else "",
-        FURTHER_OPTIONS,
-        "" if decay else "# ema_decay: 0.999     # published: none\n",
-    )
-
-
-def sigma(recipe: Recipe, *levels: int, comment: str = "") -> str:
-    """Noise levels of denoising, in 8-bit grey levels."""
-    return line(f"sigma: {list(levels)}", comment) if recipe.task.clean else ""
-
-
-def recipe_metrics(recipe: Recipe) -> str:
-    """Super-resolution crops as many pixels as its scale, the other tasks none."""
-    return metrics(recipe.scale if recipe.scale > 1 else 0, on_y=recipe.task.on_y)
-
-
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
-def duration(recipe: Recipe) -> str:
-    """How long a network trains, in words."""
-    schedule = recipe.schedule
-    if recipe.progressive:
-        return f"{recipe.total:,} iterations in {len(schedule.epochs)} stages"
-    size = schedule.patches[0]
-    return f"{recipe.total:,} iterations of {schedule.batches[0]} LQ patches of {size}x{size}"
+def clean_folder(name: str) -> str:
+    """Folder of a set of clean images, below `datasets`."""
+    return CLEAN_FOLDERS.get(name, f"{name}/GT")
 
 
-def preparation(*sets: str) -> str:
-    """How its data comes to be there."""
-    families = dict.fromkeys(CLEAN_FOLDERS.get(name, name).split("/")[0] for name in sets)
-    return f"Data: basicsr prepare NAME --source ... --out datasets, for {', '.join(families)}"
+def families(sets: Iterable[str]) -> str:
+    """Names by which `basicsr prepare` knows the sources of image sets."""
+    return ", ".join(dict.fromkeys(clean_folder(name).split("/")[0] for name in sets))
 
 
-def train_file(recipe: Recipe) -> str:
-    """The training recipe of a network."""
-    source = "for comparison" if recipe.network in COMPARED else "as published"
-    begins = " from x2 weights" if recipe.warm_start else ""
-    comment = (
-        f"{recipe.network} {recipe.goal} {source}: "
-        f"{recipe.task.words} on {recipe.data.words}{begins}, {duration(recipe)}.\n"
-        f"{preparation(recipe.data.folder, recipe.task.test_sets[0])}\n"
-        f"basicsr train -opt options/train_{recipe.name}.yml --nproc 2\n"
-    )
-    validation = evaluation_set("val", recipe.task.test_sets[0], recipe)
-    return "\n".join(
-        (
-            run_head(comment, f"train_{recipe.name}", recipe.scale),
-            block("datasets", training_set(recipe), validation),
-            network(recipe),
-            start(recipe),
-            training(recipe),
-            block(
-                "val",
-                "val_freq: 5000\nsave_img: false\n",
-                sigma(recipe, 25),
-                "tb_images: 3  # pictures of each set for TensorBoard\n",
-                recipe_metrics(recipe),
-            ),
-            logger(5000, tensorboard=True),
-            block("dist_params", "backend: nccl  # without GPUs, gloo is taken\nport: 29500\n"),
-        )
-    )
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,  # noqa: S701  YAML, not HTML
+)
+TEMPLATES.filters["families"] = families
 
 
-def test_file(recipe: Recipe) -> str:
-    """The test of a network's weights on the usual sets."""
-    comment = (
-        f"{recipe.network} {recipe.goal} by the published protocol: {recipe.task.words}.\n"
-        f"{preparation(*recipe.task.test_sets)}\n"
-        f"basicsr test -opt options/test_{recipe.name}.yml\n"
-        "Leave a data set out with --force_yml datasets:test_2=none\n"
-    )
-    sets = [evaluation_set(f"test_{i}", name, recipe) for i, name in enumerate(recipe.task.test_sets, 1)]
-    averaged = line("param_key_g: params_ema", "the moving average, where a file has one")
-    own = f"experiments/train_{recipe.name}/models/net_g_latest.pth"
-    return "\n".join(
-        (
-            run_head(comment, f"test_{recipe.name}", recipe.scale),
-            block("datasets", *sets),
-            network(recipe),
-            path(
-                recipe.weights,
-                averaged if recipe.schedule.ema_decay else "",
-                train=False,
-                comment=f"The published file, or your own: {own}\n",
-            ),
-            block(
-                "val",
-                "save_img: true\nsuffix: ~  # ~ appends the name of this test to saved images\n",
-                sigma(recipe, 15, 25, 50, comment="every set is tested at each noise level"),
-                recipe_metrics(recipe),
-            ),
-        )
-    )
-
-
-DEMO_NETWORK = """\
-network_g:
-  type: RAMiT
-  variant: RAMiT
-  task: SR
-  scale: 2
-  dim: 32
-  depths: [2, 2, 2, 2]
-  neck_groups: 2
-"""
-
-
-def demo_set(phase: str, folder: str) -> str:
-    """Photographs of scikit-image."""
-    return data_set(phase, "demo", f"demo/{folder}/HR.lmdb", f"demo/{folder}/LR_bicubic_X2.lmdb")
-
-
-def train_demo() -> str:
-    """A small RAMiT x2, a few minutes on two CPU cores."""
-    comment = "A small RAMiT x2 for a few minutes on two CPU cores; `basicsr demo` makes its data and runs it.\n"
-    training_data = demo_set("train", "train") + loading("gt_size: 64\nbatch_size_per_gpu: 4\n", workers=1)
-    return "\n".join(
-        (
-            run_head(comment, "demo", scale=2),
-            block("datasets", training_data, demo_set("val", "val")),
-            DEMO_NETWORK,
-            path("~", train=True),
-            block("train", "total_iter: 2000\nwarmup_iter: 50\n", optimisation(0.002, [1000, 1400, 1700, 1900])),
-            block("val", "val_freq: 500\nsave_img: false\npbar: false\n", metrics(2, on_y=True)),
-            logger(500, tensorboard=False),
-        )
-    )
-
-
-def test_demo() -> str:
-    """The demo's test twin."""
-    comment = "Tests the demo's network; `basicsr demo` runs it before and after training.\n"
-    return "\n".join(
-        (
-            run_head(comment, "demo", scale=2),
-            block("datasets", demo_set("test", "val")),
-            DEMO_NETWORK,
-            path("experiments/demo/models/net_g_latest.pth", train=False),
-            block("val", "save_img: true\nsuffix: result\npbar: false\n", metrics(2, on_y=True)),
-        )
-    )
-
-
-def benchmarked(recipe: Recipe, *, trained: bool) -> str:
-    """A network of a benchmark; where it is trained, with its weights."""
-    return block(
-        recipe.network,
-        network(recipe),
-        f"weights: {recipe.weights if trained else '~  # random ones cost the same'}\n",
-        "param_key: params_ema\n" if trained and recipe.schedule.ema_decay else "",
-        f"published: {recipe.name}  # entry of the published figures\n",
-    )
-
-
-def cost(inputs: Sequence[str], *precisions: str) -> str:
-    """What is timed."""
-    return block(
-        "cost",
-        "devices: auto  # the GPU where there is one, else the CPU; or [cpu, cuda]\n",
-        f"precisions: [{', '.join(precisions)}]  # float32, tf32 (on GPUs), bfloat16, float16\n",
-        "memory_formats: [contiguous]  # or channels_last\n",
-        "compile: [false]\n",
-        line(f"inputs: [{', '.join(f'[{size}]' for size in inputs)}]", "forward pass: LQ width, height, images (or 1)"),
-        line("train: [[64, 64, 4]]", "training step, likewise"),
-        "runs: 9\nwarmup: 2\n",
-    )
-
-
-def strips(names: str) -> str:
-    """Images to draw."""
-    rows = []
-    for name in names.split():
-        folder, _, image = name.partition("/")
-        rows.append(f"- {{dataset: {folder}{f', image: {image!r}' if image else ''}}}\n")
-    return block(
-        "strips", *rows, comment="pictures to compare; crop: [left, top, width, height], GT pixels, or automatic"
-    )
-
-
-def benchmark_file(goal: str) -> str:
-    """A benchmark of all networks for a task, or of speed alone."""
-    baseline, inputs, images = BENCHMARKS[goal]
-    quality = goal != SPEED
-    measured = [recipe for recipe in recipes() if recipe.goal == (goal if quality else "x2")]
-    recipe = measured[0]
-    if quality:
-        comment = (
-            f"{', '.join(recipe.network for recipe in measured)}: {recipe.task.words} {goal}, side by side.\n"
-            f"{preparation(*recipe.task.test_sets)}\n"
-            f"basicsr benchmark -opt options/benchmark_{goal}.yml\n"
-            "--incomplete does without the weights and data sets that are not there.\n"
-        )
-    else:
-        comment = (
-            "Speed and memory of the x2 networks, without data and weights.\n"
-            f"basicsr benchmark -opt options/benchmark_{goal}.yml\n"
-        )
-    sets = [evaluation_set(f"test_{i}", name, recipe) for i, name in enumerate(recipe.task.test_sets, 1)]
-    tile = "tile: ~  # side of tiles, LQ pixels, for images that memory is too small for\n"
-    levels = sigma(recipe, 15, 25, 50, comment="every set is tested at each noise level")
-    parts = (
-        head(comment, f"benchmark_{goal}", recipe.scale, f"baseline: {baseline}  # times are compared with its\n"),
-        block("networks", *(benchmarked(recipe, trained=quality) for recipe in measured)),
-        block("datasets", *sets) if quality else "",
-        block("val", levels, tile, recipe_metrics(recipe)) if quality else "",
-        cost(inputs, "float32", *([] if quality else ["bfloat16"])),
-        strips(images) if quality else "",
-    )
-    return "\n".join(part for part in parts if part)
+def render(template: str, **values: Any) -> str:
+    """Text of an option file from a template in `templates`."""
+    return TEMPLATES.get_template(f"{template}.yml.j2").render(clean_folder=clean_folder, **values)
 
 
 def recipes() -> Iterator[Recipe]:
@@ -651,15 +275,26 @@ def recipes() -> Iterator[Recipe]:
             yield Recipe(goal, name, data, schedule)
 
 
+def benchmark_file(goal: str) -> str:
+    """Benchmark of all networks for a task, or of speed alone."""
+    baseline, inputs, images = BENCHMARKS[goal]
+    quality = goal != SPEED
+    measured = [recipe for recipe in recipes() if recipe.goal == (goal if quality else "x2")]
+    strips = [name.partition("/")[::2] for name in images.split()]
+    return render(
+        "benchmark", goal=goal, quality=quality, measured=measured, baseline=baseline, inputs=inputs, strips=strips
+    )
+
+
 def option_files() -> Iterator[tuple[str, str]]:
     """Name and text of every option file."""
     for recipe in recipes():
-        yield f"train_{recipe.name}.yml", train_file(recipe)
-        yield f"test_{recipe.name}.yml", test_file(recipe)
+        yield f"train_{recipe.name}.yml", render("train", r=recipe)
+        yield f"test_{recipe.name}.yml", render("test", r=recipe)
     for goal in BENCHMARKS:
         yield f"benchmark_{goal}.yml", benchmark_file(goal)
-    yield "train_demo.yml", train_demo()
-    yield "test_demo.yml", test_demo()
+    yield "train_demo.yml", render("train_demo")
+    yield "test_demo.yml", render("test_demo")
 
 
 def main(folder: Path, *, check: bool) -> int:
