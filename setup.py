@@ -59,7 +59,7 @@ setup(
     # The option files are installed too, so that the demo runs from anywhere.
     package_dir={"ramit_model.recipes": "options"},
     package_data={
-        "ramit_model.recipes": ["*.yml"],
+        "ramit_model.recipes": ["*.yml", "schema.json"],
         "ramit_model.benchmark": ["published.yml", "report/page.html"],
         "ramit_model.inference": ["*.json"],
     },
@@ -90,6 +90,7 @@ setup(
             "pytest>=8",
             "hypothesis>=6.100",
             "pytest-timeout>=2.3",
+            "jsonschema>=4.20",
             "ruff>=0.17",
             "mypy>=1.14",
             "types-PyYAML",

@@ -1,8 +1,10 @@
 """The one hand-written source of the option files: `python options/recipes.py` writes them, `--check` compares.
 
-Facts are the published recipes (RAMiT, CVPRW 2024). Edit here, never in the YAML files.
+Facts are the published recipes (RAMiT, CVPRW 2024). Edit here and in `templates`, never in the YAML files. The JSON
+schema and the tables in README.md are written, too; they come from the schema of the options.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ class TrainingData:
     """Training images.
 
     Attributes:
-        folder: Below `datasets`.
+        folder: Folder below `datasets`.
         description: Their sources.
         patches: Random patches that make an epoch.
         sub_images: Large images are cut into sub-images.
@@ -34,16 +36,16 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a network trains, on which patches and at which rates.
+    """Length of a training, its patches and its rates.
 
     Attributes:
-        epochs: Of each stage, after the warm start.
+        epochs: Epochs of each stage, after the warm start.
         patches: Side of the square patches in each stage, LQ pixels.
         batches: Patches an iteration in each stage, over all processes together.
         halved: Epochs, counted over the stages, after which the rate halves.
         warmup: Epochs, the first of `epochs`, in which the rate rises from 0.
         warm_start: Epochs before `epochs` in which only the tail of a model of another scale trains.
-        lr: Base rate; of the first stage, where there are several.
+        lr: Base rate; that of the first stage where there are several.
         ema_decay: Decay of the moving average of the weights; None for no average.
     """
 
@@ -59,14 +61,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Task:
-    """What a network is trained and tested for.
+    """Purpose of a network, and how it is measured.
 
     Attributes:
         description: Name in words.
         test_sets: Folders below `datasets`; the first one also validates.
-        on_y: Compared on Y of YCbCr (BT.601, 16..235), or on all channels.
+        on_y: Metrics compare Y of YCbCr (BT.601, 16..235), or else all channels.
         clean: The input is made from the ground truth when it is read.
-        gray: Images are gray, made from colours when they are read.
+        gray: Images are gray, made from color images when they are read.
     """
 
     description: str
@@ -77,7 +79,7 @@ class Task:
 
 
 # fmt: off
-#                     folder        words                             patches an epoch
+#                     folder        description                       patches an epoch
 DIV2K = TrainingData("DIV2K",      "DIV2K",                           80 * 800, sub_images=True)
 DFBW  = TrainingData("DFBW",       "DIV2K, Flickr2K, BSD500 and WED", 3 * (800 + 2650 + 400 + 4744), sub_images=True)
 LOL   = TrainingData("LOL_VE-LOL", "LOL and VE-LOL",                  25_000)
@@ -134,12 +136,12 @@ BENCHMARKS: dict[str, tuple[str, tuple[str, ...], str]] = {
 """Task or scale -> the network that times are compared with, LQ inputs to time, images to draw (the first of a set)."""
 
 CLEAN_FOLDERS = {"Urban100": "Urban100/HR", "BSD68": "CBSD68/GT  # the colour set through RGB2GRAY"}
-"""Where clean images are, if not in `<set>/GT`."""
+"""Folders of clean images that are not in `<set>/GT`."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network in a row of the table, and what follows for it. Iterations are steps of the optimiser."""
+    """Network in a row of the table, and what follows for it. Iterations are steps of the optimizer."""
 
     goal: str
     network: str
@@ -148,7 +150,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """What follows `train_` and `test_`."""
+        """Part of the file names after `train_` and `test_`."""
         return f"{self.network}_{self.goal}"
 
     @property
@@ -158,17 +160,17 @@ class Recipe:
 
     @property
     def task_name(self) -> str:
-        """SR for every scale."""
+        """Key of `TASKS`; SR for every scale."""
         return "SR" if self.scale > 1 else self.goal
 
     @property
     def task(self) -> Task:
-        """What the network does."""
+        """Purpose of the network."""
         return TASKS[self.task_name]
 
     @property
     def weights(self) -> str:
-        """The published file."""
+        """Published weight file."""
         goal = self.goal if self.network == "NGswin" else self.goal.upper()
         return f"weights/{self.network}_{goal}.pth"
 
@@ -297,10 +299,23 @@ def option_files() -> Iterator[tuple[str, str]]:
     yield "test_demo.yml", render("test_demo")
 
 
+def reference_files() -> Iterator[tuple[str, str]]:
+    """Name and text of the files that are written from the schema of the options."""
+    from ramit_model.benchmark.schema import BLOCKS, BenchmarkOptions
+    from ramit_model.config.reference import json_schema, option_tables
+
+    schema = json_schema(BenchmarkOptions, BLOCKS)
+    yield "schema.json", json.dumps(schema, indent=1) + "\n"
+    readme = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+    before, begin, rest = readme.partition("<!-- option tables: begin (python options/recipes.py writes them) -->\n")
+    _, end, after = rest.partition("<!-- option tables: end -->")
+    yield "README.md", f"{before}{begin}\n{option_tables(schema)}\n{end}{after}"
+
+
 def main(folder: Path, *, check: bool) -> int:
     """Write the files into `folder`; with `check`, only name those that differ. Returns how many do."""
     stale = 0
-    for name, text in option_files():
+    for name, text in (*option_files(), *reference_files()):
         file = folder / name
         if check and (not file.is_file() or file.read_text(encoding="utf-8") != text):
             print(f"{file}: differs from options/recipes.py; run python options/recipes.py")
@@ -311,4 +326,5 @@ def main(folder: Path, *, check: bool) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout's schema, whatever is installed
     raise SystemExit(main(Path(__file__).parent, check="--check" in sys.argv[1:]))

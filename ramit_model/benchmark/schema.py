@@ -95,3 +95,7 @@ class BenchmarkOptions(Block):
     val: dict[str, Any] | None = Field(default=None, description="Metrics of restored images; needed with `datasets`.")
     cost: dict[str, Any] | None = Field(default=None, description="Time and memory to measure; ~ for none.")
     strips: list[dict[str, Any]] = Field(default=[], description="Pictures to compare.")
+
+
+BLOCKS: dict[str, type[Block]] = {"networks": BenchmarkNetwork, "val": BenchmarkVal, "cost": Cost, "strips": Strip}
+"""Option of a benchmark -> schema of its block, or of each block in it."""

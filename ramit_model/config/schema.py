@@ -269,7 +269,7 @@ class Common(Block):
         description="train, val and val_1, ... for a training; val or test_1, ... for a test; ~ leaves a set out."
     )
     network_g: Typed = Field(description="Network, with its hyper-parameters.")
-    path: Paths = Field(description="Weights and states to begin with.")
+    path: Paths = Field(description="Weight file and training state to begin with.")
     dist_params: dict[str, Any] | None = Field(
         default=None, description="Several processes: `{backend: nccl, port: 29500}`; without GPUs, gloo is taken."
     )
