@@ -12,9 +12,10 @@ from pathlib import Path
 import lmdb
 from tqdm import tqdm
 
-from datasets_prep.image_files import ImageError, Treatment, decode
+from datasets_prep.image_files import Treatment, decode
+from datasets_prep.image_formats import ImageError
 from datasets_prep.manifest import Header, Record, manifest_path, read_header, read_records
-from datasets_prep.preparation import WORK
+from datasets_prep.writing import UNFINISHED
 from ramit_model.system.errors import InputError
 from ramit_model.system.processes import available_cores, ordered_map
 
@@ -66,7 +67,7 @@ def check(path: Path, jobs: int | None = None) -> Iterator[Checked]:
         header = None
         entries = 0
         try:
-            if store.name == WORK:
+            if store.name == UNFINISHED:
                 raise InputError(f"{store}: an unfinished preparation; run its command again")
             header = read_header(store)
             records = list(read_records(store)) if header else list(_meta_info(store))
@@ -89,7 +90,7 @@ def _find_stores(path: Path, above: frozenset[Path]) -> list[Path]:
     # A link to a folder above would lead round for ever.
     if not path.is_dir() or path.resolve() in above:
         return []
-    if path.suffix == ".lmdb" or path.name == WORK or manifest_path(path).is_file():
+    if path.suffix == ".lmdb" or path.name == UNFINISHED or manifest_path(path).is_file():
         return [path]
     above |= {path.resolve()}
     return [store for folder in sorted(path.iterdir()) for store in _find_stores(folder, above)]
@@ -167,7 +168,7 @@ def _look_at(store: Path, records: list[Record]) -> list[str]:
             problems.append(f"{where}: {error}")
             continue
         size = (*image.shape, 1)[:3]
-        # Opaque alpha, in LMDBs from elsewhere, is no colour.
+        # Opaque alpha, in LMDBs from elsewhere, is not a color.
         if size != (*record.size[:2], min(record.size[2], 3)):
             found, recorded = ("x".join(map(str, lengths)) for lengths in (size, record.size))
             problems.append(f"{where} is {found}, recorded as {recorded}; prepare the set again")

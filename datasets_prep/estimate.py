@@ -1,36 +1,36 @@
-"""How much space a preparation takes, said before anything is written."""
+"""Estimates how much space a preparation takes, before anything is written."""
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from datasets_prep.gathering import Item
-from datasets_prep.work import Job, make
+from datasets_prep.processing import Job, process
 from ramit_model.system.errors import InputError
 
 SPARE = 1.1
-"""Free space to ask for, over the estimate."""
+"""Free space to require, as a multiple of the estimate."""
 
 PAGE = 4096
-"""Bytes that LMDB and file systems round an entry up to."""
+"""Page size of LMDB and file systems, bytes: an entry takes whole pages."""
 
 RAW = 3.0
-"""Bytes a pixel, where no image could be tried."""
+"""Bytes a pixel if no image could be tried."""
 
 
 def space_needed(items: Sequence[Item], sizes: Sequence[tuple[int, int]], job: Job) -> float:
-    """Bytes that all outputs of a job will take, extrapolated from a few images.
+    """Estimate the bytes that all outputs of a job will take, from a few images.
 
     Args:
         items: Images.
         sizes: Height and width of the ground truth of each, pixels.
-        job: What is made of them.
+        job: How they are processed.
     """
     amounts = [_pixels_and_entries(size, job) for size in sizes]
     samples = range(0, len(items), max(1, len(items) // 4)) if len(items) >= 20 else range(1)
     bytes_, pixels = 0, 0.0
     for index in samples:
-        entries = [entry for entries in make(items[index], job).entries.values() for entry in entries]
+        entries = [entry for entries in process(items[index], job).entries.values() for entry in entries]
         bytes_ += sum(len(content) for _, content in entries)
         pixels += amounts[index][0] if entries else 0
     rate = bytes_ / pixels if pixels else RAW
@@ -45,15 +45,15 @@ def _pixels_and_entries(size: tuple[int, int], job: Job) -> tuple[float, int]:
 
 
 def require_space(need: float, folder: Path, what: str) -> None:
-    """Make sure that `need` bytes, and some more, are free.
+    """Check that `need` bytes, and some more, are free.
 
     Args:
         need: Bytes.
-        folder: Where they will be written; it need not be there yet.
-        what: Begins the message.
+        folder: Folder to write to; it need not exist yet.
+        what: Beginning of the message.
 
     Raises:
-        InputError: They are not.
+        InputError: There is too little free space.
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
@@ -65,7 +65,7 @@ def require_space(need: float, folder: Path, what: str) -> None:
 
 
 def readable(size: float) -> str:
-    """Bytes in words: 1.5 GB."""
+    """Format bytes for people: 1.5 GB."""
     for unit in ("kB", "MB", "GB"):
         size /= 1000
         if size < 999.95:

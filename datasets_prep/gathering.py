@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from datasets_prep.families import COMMON_FOLDERS, Collection, Family
+from datasets_prep.downloads import COMMON_FOLDERS, Collection
+from datasets_prep.families import Family
 from datasets_prep.sources import Member
 from ramit_model.system.errors import InputError
 

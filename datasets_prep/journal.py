@@ -1,4 +1,4 @@
-"""What of a preparation is on the disk already, so that an interrupted one goes on where it stopped."""
+"""Journal of the images whose entries are on the disk, so that an interrupted preparation goes on where it stopped."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from datasets_prep.gathering import Item
 from datasets_prep.manifest import Record
-from datasets_prep.work import Made
+from datasets_prep.processing import Processed
 from ramit_model.system.files import JsonLines
 
 
 class Line(NamedTuple):
-    """An image that is done: its key, role -> entries, what was changed."""
+    """Image that is done: its key, role -> entries, what was changed."""
 
     key: str
     records: dict[str, list[Record]]
@@ -20,7 +20,7 @@ class Line(NamedTuple):
 
 
 class Journal:
-    """A file with a line for each image whose entries are all written; the last line about an image counts.
+    """File with a line for each image whose entries are all written; the last line about an image counts.
 
     Only keys and places of lines are held in memory.
 
@@ -43,35 +43,35 @@ class Journal:
         return len(self._places)
 
     def has(self, item: Item) -> bool:
-        """The image is done, from the very files that `item` names."""
+        """Whether the image is done, from the very files that `item` names."""
         return self._places.get(item.key, (0, ""))[1] == _signature(item)
 
     def stale(self, items: Iterable[Item]) -> list[Line]:
-        """Images that are done but not, or no longer so, among `items`."""
+        """Find images that are done but not, or no longer like that, among `items`."""
         current = {item.key for item in items if self.has(item)}
         return [self._read(key) for key in self._places.keys() - current]
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Take images back."""
+        """Remove images."""
         keys = list(keys)
         for key in keys:
             del self._places[key]
         self._lines.append(*([key, ""] for key in keys))
 
-    def add(self, done: Iterable[tuple[Item, Made]]) -> None:
-        """Note images as done; their entries are on the disk by now."""
+    def add(self, done: Iterable[tuple[Item, Processed]]) -> None:
+        """Record images as done; their entries must be on the disk."""
         lines: list[list[Any]] = []
-        for item, made in done:
+        for item, processed in done:
             records = {
                 role: [(record.key, record.size, record.sha256) for record, _ in entries]
-                for role, entries in made.entries.items()
+                for role, entries in processed.entries.items()
             }
-            lines.append([item.key, _signature(item), records, made.notes])
+            lines.append([item.key, _signature(item), records, processed.notes])
         for (key, signature, *_), place in zip(lines, self._lines.append(*lines), strict=True):
             self._places[key] = (place, signature)
 
     def __iter__(self) -> Iterator[Line]:
-        """All images, sorted by key."""
+        """Iterate over all images, sorted by key."""
         for key in sorted(self._places):
             yield self._read(key)
 
@@ -94,5 +94,5 @@ class Journal:
 
 
 def _signature(item: Item) -> str:
-    """Which files an image came from: names, sizes, times of change."""
+    """Identity of the files an image came from: names, sizes, modification times."""
     return json.dumps({role: [member.where, member.size, member.stamp] for role, member in sorted(item.files.items())})

@@ -1,7 +1,8 @@
 """`basicsr prepare list`: every family, what it needs, where people get it, on which terms, what it yields."""
 
+from datasets_prep.downloads import Collection
 from datasets_prep.estimate import readable
-from datasets_prep.families import FAMILIES, Collection, Family
+from datasets_prep.families import FAMILIES, Family
 from datasets_prep.sub_images import Grid
 
 BYTES_A_PIXEL = 1.3

@@ -1,57 +1,42 @@
-"""Prepares a family: sources -> checked, complete LMDBs or folders, written under a temporary name first."""
+"""Prepares a family: from sources to checked, complete LMDBs or folders."""
 
 import hashlib
 import json
 import math
 import shutil
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from itertools import chain
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from datasets_prep.estimate import readable, require_space, space_needed
 from datasets_prep.families import Family
-from datasets_prep.gathering import Item, gather
-from datasets_prep.image_files import ImageError, Treatment, decode, size_in_header
-from datasets_prep.journal import Journal
-from datasets_prep.manifest import Header, Record, read_header, write_manifest
+from datasets_prep.gathering import gather
+from datasets_prep.image_files import Treatment, decode, size_in_header
+from datasets_prep.image_formats import ImageError
+from datasets_prep.manifest import Header, read_header
+from datasets_prep.processing import Job, Output, role_scale, size_problem
 from datasets_prep.sources import Member, list_source, needs_unpacking, read, unpack
-from datasets_prep.stores import BYTES_A_COMMIT, LmdbStore, Store, open_store
-from datasets_prep.work import Job, Made, Output, make, role_scale, size_problem
+from datasets_prep.writing import UNFINISHED, Writing
 from ramit_model.system.errors import InputError
-from ramit_model.system.files import write_atomically
-from ramit_model.system.processes import available_cores, ordered_map
-
-WORK = ".preparing"
-"""Folder, beside what is prepared, of what is not whole yet."""
-
-PLAN, JOURNAL, LOCK = "plan.json", "journal.jsonl", "lock"
-"""Files in it."""
-
-SECONDS_A_COMMIT = 2
-"""Longest time whose work an interruption costs."""
 
 HEADER_BYTES = 2**16
-"""Enough of a file to tell its size in pixels."""
+"""Bytes at the start of a file that are enough to tell its size in pixels."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says beside family, sources and target.
+    """Settings from the command line beside family, sources and target.
 
     Attributes:
-        scales: Of super-resolution, those to make; none for other families.
-        compress_level: Of the PNGs, 0 (fast, large) to 9 (slow, small).
-        jobs: Processes; None for one a core.
-        force: Replace what is there.
-        incomplete: Fewer images than published are no error.
-        pair_scale: Sizes of ground truth over those of given LQ images.
+        scales: Scales of super-resolution to prepare; none for other families.
+        compress_level: Compression level of the PNGs, 0 (fast, large) to 9 (slow, small).
+        jobs: Number of processes; None for one a core.
+        force: Replace existing outputs.
+        incomplete: Accept fewer images than published.
+        pair_scale: Size of ground truth over that of given LQ images.
     """
 
     scales: tuple[int, ...] = ()
@@ -63,18 +48,18 @@ class Settings:
 
 
 def prepare(family: Family, sources: Sequence[tuple[str, Path]], out: Path, settings: Settings) -> None:
-    """Make all that `family` yields; what is there already and was made alike is left alone.
+    """Prepare all outputs of `family`; those that exist already, with the same settings, are left alone.
 
     Interrupted at any moment, the same call goes on where it stopped.
 
     Args:
-        family: What to make.
-        sources: Label (role, collection or "") and folder or archive each.
+        family: Family to prepare.
+        sources: Label (role, collection or "") and path of each folder or archive.
         out: Folder of data sets.
-        settings: See there.
+        settings: Settings from the command line.
 
     Raises:
-        InputError: A line for each thing that is wrong with the sources, or the one reason why nothing can be done.
+        InputError: A line for each mistake in the sources, or the one reason why nothing can be prepared.
         OSError: The target cannot be written.
     """
     base = out if family.name == "folder" else out / family.name
@@ -82,13 +67,13 @@ def prepare(family: Family, sources: Sequence[tuple[str, Path]], out: Path, sett
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: is a file; choose another --out")
     with _unpacked(sources, base) as members:
-        _Preparation(family, members, out, base / WORK, settings).run()
+        _Preparation(family, members, out, base / UNFINISHED, settings).run()
 
 
 @contextmanager
 def _unpacked(sources: Sequence[tuple[str, Path]], base: Path) -> Iterator[dict[str, list[Member]]]:
-    """Label -> image files. Compressed tar archives, which can only be read from the start, are decompressed first."""
-    folder, existed = base / f"{WORK}-archives", base.exists()
+    """Map labels to image files. Compressed tars, which can only be read from the start, are decompressed first."""
+    folder, existed = base / f"{UNFINISHED}-archives", base.exists()
     members: dict[str, list[Member]] = {}
     problems = []
     try:
@@ -106,8 +91,8 @@ def _unpacked(sources: Sequence[tuple[str, Path]], base: Path) -> Iterator[dict[
             raise InputError("\n".join(problems))
         yield members
     finally:
-        # The next call will need them where this one has begun to work and was interrupted.
-        if not (base / WORK).exists():
+        # The next call needs them if this one had begun to write and was interrupted.
+        if not (base / UNFINISHED).exists():
             shutil.rmtree(folder, ignore_errors=True)
             if not existed:
                 with suppress(OSError):  # there are results in it
@@ -115,12 +100,12 @@ def _unpacked(sources: Sequence[tuple[str, Path]], base: Path) -> Iterator[dict[
 
 
 class _Preparation:
-    """One call of `prepare`, after the sources were listed."""
+    """Call of `prepare`, after the sources were listed: decides what to write, and checks it before."""
 
     def __init__(
-        self, family: Family, members: dict[str, list[Member]], out: Path, work: Path, settings: Settings
+        self, family: Family, members: dict[str, list[Member]], out: Path, unfinished: Path, settings: Settings
     ) -> None:
-        self.family, self.out, self.work, self.settings = family, out, work, settings
+        self.family, self.out, self.unfinished, self.settings = family, out, unfinished, settings
         roles = [role for role in family.outputs if not role.startswith("x") or int(role[1:]) in settings.scales]
         self.items, self.complete = gather(family, members, roles, incomplete=settings.incomplete)
         pair_scale = settings.pair_scale
@@ -142,31 +127,23 @@ class _Preparation:
             self._prepare(replace(self.job, outputs=wanted))
         else:
             for output in self.job.outputs:
-                print(f"{self.out / output.path}: is there already, left alone (--force makes it anew)")
-            shutil.rmtree(self.work, ignore_errors=True)
+                print(f"{self.out / output.path}: exists already, left alone (--force prepares it again)")
+            shutil.rmtree(self.unfinished, ignore_errors=True)
 
     def _prepare(self, job: Job) -> None:
-        self.job = job
-        sizes = self._sizes()
-        done = self._done_before()
+        sizes = self._sizes(job)
+        writing = Writing(self.family.name, self.items, job, self._header, self.unfinished, self.out)
+        done = writing.images_done()
         space = space_needed(self.items, sizes, job)
         print(f"{self.family.name}: {self._amount()}, about {readable(space)}", flush=True)
-        require_space(space * (1 - done / len(self.items)), self.work, f"preparing {self.family.name}")
-        self.work.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.work / LOCK, timeout=0):
-                self._work(go_on=done > 0)
-        except Timeout:
-            raise InputError(f"{self.work}: another process is preparing this set; wait for it") from None
-        shutil.rmtree(self.work)
-
-    # --- before anything is written ---
+        require_space(space * (1 - done / len(self.items)), self.unfinished, f"preparing {self.family.name}")
+        writing.run(self.settings.jobs, resume=done > 0)
 
     def _is_wanted(self, output: Output) -> bool:
-        """The output is not there yet, or is to be replaced.
+        """Whether the output does not exist yet, or is to be replaced.
 
         Raises:
-            InputError: What is there is something else.
+            InputError: The existing one was prepared otherwise.
         """
         path = self.out / output.path
         if not path.exists() or self.settings.force:
@@ -174,13 +151,13 @@ class _Preparation:
         found, ours = read_header(path), self._header(output)
         choice = "choose another --out, or say --force to replace it"
         if found is None:
-            raise InputError(f"{path}: is there already, and not from this command; {choice}")
+            raise InputError(f"{path}: exists already, and not from this command; {choice}")
         changed = [key for key, value in ours.made_with.items() if found.made_with.get(key) != value]
         if changed:
-            raise InputError(f"{path}: is there already, with another {', '.join(changed)}; {choice}")
+            raise InputError(f"{path}: exists already, with another {', '.join(changed)}; {choice}")
         if found.made_from != ours.made_from:
             raise InputError(
-                f"{path}: is there already, from other images ({found.images} then, {ours.images} now); {choice}"
+                f"{path}: exists already, from other images ({found.images} then, {ours.images} now); {choice}"
             )
         return False
 
@@ -194,7 +171,7 @@ class _Preparation:
         return Header(
             family=self.family.name,
             role=output.role,
-            made_with={**self._settings(), "scale": output.scale},
+            made_with={**self.job.settings(), "scale": output.scale},
             made_from=made_from.hexdigest(),
             images=len(self.items),
             complete=self.complete,
@@ -205,7 +182,7 @@ class _Preparation:
         )
 
     def _amount(self) -> str:
-        """How many images were found, and where in a union."""
+        """Describe how many images were found, in a union also of each collection."""
         collections = self.family.collections
         found = f"{len(self.items):,}"
         if not self.complete:
@@ -216,17 +193,11 @@ class _Preparation:
         counts = {c.name: sum(item.key.startswith(f"{c.name}_") for item in self.items) for c in collections}
         return f"{found} ({', '.join(f'{count:,} of {name}' for name, count in counts.items())})"
 
-    def _settings(self) -> dict[str, object]:
-        """What content depends on beside the images."""
-        settings = asdict(self.job)
-        del settings["outputs"]
-        return settings
-
-    def _sizes(self) -> list[tuple[int, int]]:
-        """Height and width of the ground truth of every item, from the headers of all files.
+    def _sizes(self, job: Job) -> list[tuple[int, int]]:
+        """Read height and width of every item's ground truth, from the headers of all files.
 
         Raises:
-            InputError: A line for each file that is no image or has the wrong size.
+            InputError: A line for each file that is not an image or has the wrong size.
         """
         gt_sizes: list[tuple[int, int]] = []
         problems: list[str] = []
@@ -239,7 +210,7 @@ class _Preparation:
                     problems.append(f"{member.where}: {error}")
                 except InputError as error:
                     problems.append(str(error))
-            problem = size_problem(item, sizes, self.job) if len(sizes) == len(item.files) else None
+            problem = size_problem(item, sizes, job) if len(sizes) == len(item.files) else None
             problems += [problem] if problem else []
             gt_sizes.append(sizes.get("gt", (0, 0)))
         if problems:
@@ -252,162 +223,3 @@ class _Preparation:
             height, width = decode(read(member), self.job.treatment).image.shape[:2]
             size = (height, width)
         return size
-
-    def _done_before(self) -> int:
-        """Number of images that an interrupted call has finished."""
-        if _read_plan(self.work) != self._plan() or not all(map(Path.is_dir, map(self._unfinished, self.job.outputs))):
-            return 0
-        with Journal(self.work / JOURNAL) as journal:
-            return sum(map(journal.has, self.items))
-
-    def _plan(self) -> object:
-        return json.loads(json.dumps([self._settings(), [output.path for output in self.job.outputs]]))
-
-    def _unfinished(self, output: Output) -> Path:
-        """Where an output lies until it is whole."""
-        return self.work / Path(output.path).name
-
-    # --- the work ---
-
-    def _work(self, *, go_on: bool) -> None:
-        if not go_on:
-            _empty(self.work)
-            write_atomically(json.dumps(self._plan()).encode(), self.work / PLAN)
-        with ExitStack() as stack:
-            journal = stack.enter_context(Journal(self.work / JOURNAL))
-            stores: dict[str, Store] = {o.role: open_store(self._unfinished(o)) for o in self.job.outputs}
-            for store in stores.values():
-                stack.callback(store.close)
-            self._take_back(journal, stores)
-            self._make_all(journal, stores)
-            notes: dict[str, list[str]] = {}
-            for line in journal:
-                for note in line.notes:
-                    notes.setdefault(note, []).append(line.key)
-            for output in self.job.outputs:
-                self._finish(output, journal, stores[output.role], notes)
-        for output in self.job.outputs:
-            self._publish(output)
-        for note, keys in notes.items():
-            print(f"{self.family.name}: {note}: {', '.join(keys[:5])}{f' and {len(keys) - 5} more' * (len(keys) > 5)}")
-
-    def _take_back(self, journal: Journal, stores: dict[str, Store]) -> None:
-        """Remove images whose files have changed or gone since an interrupted call."""
-        stale = journal.stale(self.items)
-        for role, store in stores.items():
-            store.remove(record.key for line in stale for record in line.records[role])
-        journal.forget(line.key for line in stale)
-
-    def _make_all(self, journal: Journal, stores: dict[str, Store]) -> None:
-        todo = [item for item in self.items if not journal.has(item)]
-        # A process takes a moment to start: small sets need few.
-        jobs = min(self.settings.jobs or available_cores(), max(1, len(todo) // 4))
-        problems: list[str] = []
-        with (
-            _Batches(journal, stores) as batches,
-            tqdm(
-                total=len(self.items),
-                initial=len(self.items) - len(todo),
-                desc=self.family.name,
-                unit="image",
-                disable=None,
-            ) as progress,
-        ):
-            for item, made in zip(todo, ordered_map(partial(make, job=self.job), todo, jobs), strict=True):
-                problems += made.problems
-                if not made.problems:
-                    batches.add(item, made)
-                progress.update()
-        if problems:
-            problems.append(
-                f"{self.family.name}: {len(journal)} of {len(self.items)} images are kept for the next call"
-            )
-            raise InputError("\n".join(problems))
-
-    def _finish(self, output: Output, journal: Journal, store: Store, notes: dict[str, list[str]]) -> None:
-        """Read everything back, then describe it."""
-
-        def records() -> Iterator[Record]:
-            return chain.from_iterable(line.records[output.role] for line in journal)
-
-        count, size = 0, 0
-        checked = tqdm(
-            records(), desc=f"verify {output.path}", total=len(store), unit="entry", disable=None, leave=False
-        )
-        for record in checked:
-            count += 1
-            content = store.get(record.key)
-            if content is None or hashlib.sha256(content).hexdigest() != record.sha256:
-                (self.work / PLAN).unlink()
-                raise InputError(
-                    f"{store.path}: entry {record.key} is not what was written; check the disk, run the same command"
-                )
-            size += len(content)
-            if size >= BYTES_A_COMMIT:
-                store.release()
-                size = 0
-        if count != len(store):
-            (self.work / PLAN).unlink()
-            raise InputError(f"{store.path}: {len(store)} entries where {count} were written; run the same command")
-        if isinstance(store, LmdbStore):
-            store.write_meta_info((record.key, record.size, self.job.compress_level) for record in records())
-        write_manifest(store.path, self._header(output, count, notes), records())
-
-    def _publish(self, output: Output) -> None:
-        """Give an output its name; what had it before goes."""
-        path = self.out / output.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            path.rename(self.work / f"{output.role}.replaced")
-        self._unfinished(output).rename(path)
-        header = read_header(path)
-        assert header is not None  # noqa: S101  it was just written
-        size = sum(file.stat().st_size for file in path.iterdir())
-        what = "entries" if output.is_lmdb else "files"
-        print(f"{path}: {header.entries} {what} from {header.images} images, {readable(size)}")
-
-
-class _Batches:
-    """Collects what is made, and writes it whenever it is enough."""
-
-    def __init__(self, journal: Journal, stores: dict[str, Store]) -> None:
-        self.journal, self.stores = journal, stores
-        self.made: list[tuple[Item, Made]] = []
-        self.size, self.last = 0, time.monotonic()
-
-    def __enter__(self) -> "_Batches":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # After Ctrl-C too: what is made is made.
-        if kind in (None, KeyboardInterrupt):
-            self.write()
-
-    def add(self, item: Item, made: Made) -> None:
-        self.made.append((item, made))
-        self.size += sum(len(content) for entries in made.entries.values() for _, content in entries)
-        if self.size >= BYTES_A_COMMIT or time.monotonic() > self.last + SECONDS_A_COMMIT:
-            self.write()
-
-    def write(self) -> None:
-        for role, store in self.stores.items():
-            store.put((record.key, content) for _, made in self.made for record, content in made.entries[role])
-        # Only now: an image in the journal is in every store.
-        self.journal.add(self.made)
-        self.made, self.size, self.last = [], 0, time.monotonic()
-
-
-def _read_plan(work: Path) -> object:
-    try:
-        return json.loads((work / PLAN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _empty(work: Path) -> None:
-    """Remove what a call with another plan left; the lock is ours."""
-    for path in work.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()

@@ -10,9 +10,9 @@ from helpers import photograph
 
 from datasets_prep.estimate import PAGE, RAW, readable, require_space, space_needed
 from datasets_prep.gathering import Item
+from datasets_prep.processing import Job, Output, process
 from datasets_prep.sources import list_source
 from datasets_prep.sub_images import Grid
-from datasets_prep.work import Job, Output, make
 from ramit_model.system.errors import InputError
 
 HR, X2, X4 = Output("gt", "HR.lmdb"), Output("x2", "X2.lmdb", 2), Output("x4", "X4.lmdb", 4)
@@ -38,7 +38,7 @@ def items(folder: Path, sizes: list[tuple[int, int]]) -> list[Item]:
 def test_the_estimate_is_near_what_is_made(tmp_path: Path, job: Job, count: int) -> None:
     sizes = [(150 + 3 * i, 180 - 2 * i) for i in range(count)]
     found = items(tmp_path / "in", sizes)
-    contents = [content for item in found for e in make(item, job).entries.values() for _, content in e]
+    contents = [content for item in found for e in process(item, job).entries.values() for _, content in e]
     estimate = space_needed(found, sizes, job)
     least = sum(map(len, contents))
     assert 0.9 * least < estimate - PAGE * len(contents) < 1.15 * least

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from helpers import REPOSITORY
 
-from datasets_prep.families import COMMON_FOLDERS, FAMILIES, SCALES, Collection, own_folder
+from datasets_prep.downloads import COMMON_FOLDERS, SCALES, Collection
+from datasets_prep.families import FAMILIES, own_folder
 from datasets_prep.gathering import HERE
 from datasets_prep.sub_images import Grid
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets_prep.families import FAMILIES, Collection, Family, own_folder
+from datasets_prep.downloads import Collection
+from datasets_prep.families import FAMILIES, Family, own_folder
 from datasets_prep.gathering import MAX_KEY, Item, gather, image_key
 from datasets_prep.sources import Member
 from ramit_model.system.errors import InputError

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_prep.image_files import ImageError, Treatment, decode, encode_png, size_in_header
+from datasets_prep.image_files import Treatment, decode, encode_png, size_in_header
+from datasets_prep.image_formats import ImageError
 
 COLOR, GRAY, ROUND = Treatment(), Treatment(color="gray"), Treatment(deep="round")
 LOSSLESS = ("PNG", "BMP", "TIFF")
@@ -50,12 +51,12 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(
-    image: np.ndarray, *, colour: int, bits: int = 8, before: bytes = b"", behind: bytes = b"", cut: int | None = None
+    image: np.ndarray, *, color: int, bits: int = 8, before: bytes = b"", behind: bytes = b"", cut: int | None = None
 ) -> bytes:
     """A PNG of rows as they are stored: (H, W) or (H, W, C), with chunks before and behind the pixels."""
     height, width = image.shape[:2]
     rows = b"".join(b"\0" + row.tobytes() for row in (image.astype(">u2") if bits == 16 else image))
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0))
     data = chunk(b"IDAT", zlib.compress(rows)[:cut])
     return b"\x89PNG\r\n\x1a\n" + header + before + data + behind + chunk(b"IEND", b"")
 
@@ -129,7 +130,7 @@ def test_pixels_are_opencvs(
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, opencv(content))
     if mode != "P":  # of few grays, Pillow takes some for gray
-        assert notes == (("gray stored as colour",) if mode in ("1", "L") else ())
+        assert notes == (("gray stored as color",) if mode in ("1", "L") else ())
     if kind in LOSSLESS and options.get("compression") != "jpeg":
         expected = picture.convert("RGB")
         if turned:
@@ -175,10 +176,10 @@ def test_equal_channels_are_gray() -> None:
 
 
 @pytest.mark.parametrize("channel", range(3))
-def test_one_coloured_pixel_is_colour(channel: int) -> None:
+def test_one_colored_pixel_is_color(channel: int) -> None:
     image = np.full((5, 6, 3), 100, np.uint8)
     image[4, 5, channel] = 101
-    assert "is coloured, in a gray set" in refusal(saved(image, "PNG"), GRAY)
+    assert "is colored, in a gray set" in refusal(saved(image, "PNG"), GRAY)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
@@ -225,22 +226,22 @@ def test_every_16_bit_value_is_rounded(kind: str) -> None:
     assert notes == ("16 bits rounded to 8",)
     image, notes = decode(content, ROUND)
     assert image.shape == (256, 256, 3)
-    assert set(notes) == {"16 bits rounded to 8", "gray stored as colour"}
+    assert set(notes) == {"16 bits rounded to 8", "gray stored as color"}
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bit_colour(kind: str) -> None:
+def test_16_bit_color(kind: str) -> None:
     deep = np.random.default_rng(0).integers(0, 2**16, (9, 7, 3)).astype(np.uint16)
-    content = png(deep, colour=2, bits=16) if kind == "PNG" else tiff(deep, 2)
+    content = png(deep, color=2, bits=16) if kind == "PNG" else tiff(deep, 2)
     assert "has 16 bits per channel" in refusal(content)
     np.testing.assert_array_equal(decode(content, ROUND).image[..., ::-1], np.floor(deep / 257.0 + 0.5))
-    assert "is coloured" in refusal(content, Treatment("gray", "round"))
+    assert "is colored" in refusal(content, Treatment("gray", "round"))
 
 
-def test_colour_below_8_bits_is_colour() -> None:
+def test_color_below_8_bits_is_color() -> None:
     deep = np.full((3, 4, 3), 1000, np.uint16)
     deep[0, 0, 0] += 1
-    assert "is coloured" in refusal(png(deep, colour=2, bits=16), Treatment("gray", "round"))
+    assert "is colored" in refusal(png(deep, color=2, bits=16), Treatment("gray", "round"))
 
 
 def test_8_bit_images_are_not_rounded() -> None:
@@ -269,7 +270,7 @@ def test_alpha(kind: str, mode: str) -> None:
         return  # Pillow writes no alpha channel that says nothing
     image, notes = decode(saved(with_alpha(mode, 255), kind, **options), COLOR)
     np.testing.assert_array_equal(image[..., ::-1], np.asarray(with_alpha(mode, 255).convert("RGB")))
-    gray = ("gray stored as colour",) if mode == "LA" else ()
+    gray = ("gray stored as color",) if mode == "LA" else ()
     assert notes == ("opaque alpha dropped", *gray)
 
 
@@ -287,7 +288,7 @@ def test_alpha_is_looked_at_in_full_depth(kind: str) -> None:
     image = np.full((3, 4, 4), 2**16 - 1, np.uint16)
     for alpha in (2**16 - 1, 2**16 - 2):
         image[1, 2, 3] = alpha
-        content = png(image, colour=6, bits=16) if kind == "PNG" else tiff(image, 2, t338=2)
+        content = png(image, color=6, bits=16) if kind == "PNG" else tiff(image, 2, t338=2)
         if alpha == 2**16 - 1:
             assert set(decode(content, ROUND).notes) == {"opaque alpha dropped", "16 bits rounded to 8"}
         else:
@@ -303,7 +304,7 @@ def test_a_transparent_gray(bits: int) -> None:
     stored = np.tile(packed, (2, 1)).astype(np.uint16 if bits == 16 else np.uint8)
     for clear, transparent in ((0, True), (values[-1], True), (2**bits - 1, False)):
         before = chunk(b"tRNS", struct.pack(">H", clear))
-        content = png(stored, colour=0, bits=bits, before=before)
+        content = png(stored, color=0, bits=bits, before=before)
         if bits < 8:  # the header counts bytes where it should count pixels
             header = struct.pack(">IIBBBBB", columns, 2, bits, 0, 0, 0, 0)
             content = content[:8] + chunk(b"IHDR", header) + content[33:]
@@ -313,11 +314,11 @@ def test_a_transparent_gray(bits: int) -> None:
             assert "opaque alpha dropped" in decode(content, ROUND).notes
 
 
-def test_a_transparent_colour() -> None:
+def test_a_transparent_color() -> None:
     image = np.zeros((4, 5, 3), np.uint8)
     image[3, 4] = (1, 2, 3)
     for clear, transparent in (((1, 2, 3), True), ((1, 2, 4), False), ((0, 2, 3), False)):
-        content = png(image, colour=2, before=chunk(b"tRNS", struct.pack(">HHH", *clear)))
+        content = png(image, color=2, before=chunk(b"tRNS", struct.pack(">HHH", *clear)))
         if transparent:
             assert "transparent" in refusal(content)
         else:
@@ -328,7 +329,7 @@ def test_a_transparent_palette() -> None:
     indices = np.array([[0, 1, 1], [1, 0, 1]], np.uint8)
     palette = chunk(b"PLTE", bytes(range(50, 59)))
     for alphas, transparent in ((b"\xff\xfe", True), (b"\xff\xff\x00", False), (b"\xff", False)):
-        content = png(indices, colour=3, before=palette + chunk(b"tRNS", alphas))
+        content = png(indices, color=3, before=palette + chunk(b"tRNS", alphas))
         if transparent:
             assert "transparent" in refusal(content)
         else:
@@ -369,7 +370,7 @@ def test_an_animation_behind_a_still_picture() -> None:
     image = pixels(9, 7)
     control = chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 7, 9, 0, 0, 1, 1, 0, 0))
     frame = chunk(b"fdAT", struct.pack(">I", 1) + zlib.compress(b"".join(b"\0" + row.tobytes() for row in image)))
-    content = png(image, colour=2, before=chunk(b"acTL", struct.pack(">II", 1, 0)), behind=control + frame)
+    content = png(image, color=2, before=chunk(b"acTL", struct.pack(">II", 1, 0)), behind=control + frame)
     assert "holds 2 pictures" in refusal(content)
 
 
@@ -438,7 +439,7 @@ def test_opencv_obeys_exif_but_not_xmp() -> None:
     content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(app1) + 2) + app1 + content[2:]
     assert size_in_header(content) == decode(content, COLOR).image.shape[:2] == (9, 7)
     behind = chunk(b"eXIf", exif(6).tobytes().removeprefix(b"Exif\0\0"))
-    content = png(pixels(9, 7), colour=2, behind=behind)
+    content = png(pixels(9, 7), color=2, behind=behind)
     assert decode(content, COLOR).image.shape == opencv(content).shape
     assert size_in_header(content) in (None, opencv(content).shape[:2])
 
@@ -539,7 +540,7 @@ def test_no_whole_jpeg_is_refused(
 
 @pytest.mark.parametrize("cut", [0, 10, -4, -1])
 def test_a_png_whose_chunks_are_whole_but_not_its_pixels(cut: int) -> None:
-    assert "is cut short or damaged" in refusal(png(pixels(9, 7), colour=2, cut=cut))
+    assert "is cut short or damaged" in refusal(png(pixels(9, 7), color=2, cut=cut))
 
 
 @pytest.mark.parametrize("name", ["PNG", "PNG, palette"])

@@ -9,8 +9,8 @@ import pytest
 from datasets_prep.gathering import Item
 from datasets_prep.journal import Journal
 from datasets_prep.manifest import Record
+from datasets_prep.processing import Processed
 from datasets_prep.sources import Member
-from datasets_prep.work import Made
 
 
 def item(key: str) -> Item:
@@ -20,10 +20,10 @@ def item(key: str) -> Item:
     return Item(key, {"gt": member("HR"), "x2": member("LR")})
 
 
-def made(key: str) -> Made:
+def processed(key: str) -> Processed:
     record = Record(f"{key}_s001", (4, 6, 3), "ab" * 32)
     entries = {"gt": [(record, b"png"), (record, b"png")], "x2": [(record, b"")]}
-    return Made(entries, [f"note on {key}"], [])
+    return Processed(entries, [f"note on {key}"], [])
 
 
 ITEMS = [item(key) for key in ("b", "a", "größe", "c d")]
@@ -32,7 +32,7 @@ ITEMS = [item(key) for key in ("b", "a", "größe", "c d")]
 def fill(path: Path, items: Iterable[Item] = ITEMS) -> None:
     with Journal(path) as journal:
         for one in items:
-            journal.add([(one, made(one.key))])
+            journal.add([(one, processed(one.key))])
 
 
 def keys(path: Path) -> list[str]:
@@ -54,7 +54,7 @@ def test_a_new_one_is_empty(path: Path) -> None:
 @pytest.mark.parametrize("reopened", [False, True])
 def test_what_is_added_is_read_sorted(path: Path, reopened: bool) -> None:
     with Journal(path) as journal:
-        journal.add((one, made(one.key)) for one in ITEMS)
+        journal.add((one, processed(one.key)) for one in ITEMS)
         if not reopened:
             found = list(journal)
     if reopened:
@@ -70,16 +70,16 @@ def test_what_is_added_is_read_sorted(path: Path, reopened: bool) -> None:
 def test_every_image_is_on_the_disk_once_added(path: Path) -> None:
     with Journal(path) as journal:
         for count, one in enumerate(ITEMS, 1):
-            journal.add([(one, made(one.key))])
+            journal.add([(one, processed(one.key))])
             assert path.read_bytes().count(b"\n") == count
 
 
 def test_it_is_read_while_it_is_added_to(path: Path) -> None:
     with Journal(path) as journal:
-        journal.add([(ITEMS[0], made("b"))])
+        journal.add([(ITEMS[0], processed("b"))])
         for line in journal:
             assert line.key == "b"
-            journal.add([(ITEMS[2], made("größe"))])
+            journal.add([(ITEMS[2], processed("größe"))])
         assert [line.key for line in journal] == ["b", "größe"]
 
 
@@ -95,7 +95,7 @@ def test_cut_at_any_byte_it_reads_back_a_prefix_and_can_be_added_to(
         with Journal(path) as journal:
             assert [journal.has(one) for one in ITEMS] == [i < count for i in range(len(ITEMS))]
             assert len(journal) == count
-            journal.add((one, made(one.key)) for one in ITEMS[count:])
+            journal.add((one, processed(one.key)) for one in ITEMS[count:])
         assert path.read_bytes() == whole
 
 
@@ -130,7 +130,7 @@ def test_an_image_that_got_or_lost_a_file_is_not_done(path: Path) -> None:
     alone = Item("b", {"gt": ITEMS[0].files["gt"]})
     with Journal(path) as journal:
         assert not journal.has(alone)
-        journal.add([(alone, made("b"))])
+        journal.add([(alone, processed("b"))])
         assert journal.has(alone)
         assert not journal.has(ITEMS[0])
 
@@ -157,7 +157,7 @@ def test_what_is_forgotten_is_not_done_until_it_is_added_again(path: Path, reope
 def test_the_last_line_about_an_image_counts(path: Path) -> None:
     fill(path)
     with Journal(path) as journal:
-        journal.add([(ITEMS[0], made("b")._replace(notes=["new"]))])
+        journal.add([(ITEMS[0], processed("b")._replace(notes=["new"]))])
         assert [line.notes for line in journal if line.key == "b"] == [["new"]]
         assert len(journal) == len(ITEMS)
     with Journal(path) as journal:

@@ -20,7 +20,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     images = {
-        "colour": photograph(9, 7),
+        "color": photograph(9, 7),
         "gray": photograph(9, 7)[..., 0],
         "deep": photograph(4, 5).astype(np.uint16) * 9,
     }
@@ -32,7 +32,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     for key, image in images.items():
         np.testing.assert_array_equal(found[key], image)
     assert (tmp_path / "x.lmdb/meta_info.txt").read_text().splitlines() == [
-        "colour.png (9,7,3) 3",
+        "color.png (9,7,3) 3",
         "gray.png (9,7,1) 3",
         "deep.png (4,5,3) 3",
     ]

@@ -21,7 +21,7 @@ HEADER = Header(
     entries=2,
     gt="../../HR",
     scale=2,
-    notes={"gray stored as colour": ["baby", "größe"]},
+    notes={"gray stored as color": ["baby", "größe"]},
 )
 RECORDS = [Record("baby_s001", (12, 34, 3), "cd" * 32), Record("bird_s001", (5, 6, 1), "ef" * 32)]
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from helpers import photograph, run_basicsr
 
-from datasets_prep import preparation, stores
+from datasets_prep import stores, writing
 from datasets_prep.bicubic import crop_to_multiple, downscale
 from datasets_prep.manifest import read_header
 from ramit_model.cli import main
@@ -175,7 +175,7 @@ def test_lr_images_are_made_as_published(assets: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def benchmark(tmp_path: Path) -> Path:
-    """Set5 as in the usual download, with x2 LR images that are one grey level off: rounding differs among programs."""
+    """Set5 as in the usual download, with x2 LR images that are one gray level off: rounding differs among programs."""
     for i in range(5):
         image = photograph(30 + i, 41, seed=i).clip(1, 254)
         save(tmp_path / "benchmark/Set5/HR", **{f"im{i}": image})
@@ -205,16 +205,16 @@ def test_lr_images_of_other_images_are_refused(
     assert kept == "Set5: 4 of 5 images are kept for the next call"
 
 
-def test_gray_images_in_a_colour_set_are_stored_as_colour_and_named(
+def test_gray_images_in_a_color_set_are_stored_as_color_and_named(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(photos, gray=photograph(40, 40)[..., 0])
     assert prepare("folder", "--source", photos, "--out", tmp_path / "out") == 0
-    assert "folder: gray stored as colour: gray\n" in capsys.readouterr().out
+    assert "folder: gray stored as color: gray\n" in capsys.readouterr().out
     assert read_lmdb(tmp_path / "out/GT.lmdb")["gray"].shape == (40, 40, 3)
     header = read_header(tmp_path / "out/GT.lmdb")
     assert header is not None
-    assert header.notes == {"gray stored as colour": ["gray"]}
+    assert header.notes == {"gray stored as color": ["gray"]}
 
 
 def test_a_gray_set_stays_gray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,7 +223,7 @@ def test_a_gray_set_stays_gray(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert cv2.imread(str(tmp_path / "out/Set12/GT/07.png"), cv2.IMREAD_UNCHANGED).shape == (20, 24)
     save(source, **{"03": photograph(20, 24)})
     assert prepare("Set12", "--source", source, "--out", tmp_path / "again") == 2
-    assert "03.png: is coloured" in lines(capsys)[0]
+    assert "03.png: is colored" in lines(capsys)[0]
 
 
 def test_nothing_but_results_is_said_where_no_terminal_is(photos: Path, tmp_path: Path) -> None:
@@ -236,9 +236,9 @@ def test_nothing_but_results_is_said_where_no_terminal_is(photos: Path, tmp_path
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     code = """
 import sys
-from datasets_prep import preparation
+from datasets_prep import writing
 from ramit_model.cli import main
-preparation.BYTES_A_COMMIT = 2**20
+writing.BYTES_A_COMMIT = 2**20
 assert main(["prepare", "folder", "--source", sys.argv[1], "--out", sys.argv[1] + "_out", "--jobs", "1"]) == 0
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """
@@ -260,7 +260,7 @@ def test_what_is_there_is_left_alone(photos: Path, tmp_path: Path, capsys: pytes
     assert prepare(*call) == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     assert prepare(*call) == 0
-    assert capsys.readouterr().out.count("is there already, left alone") == 2
+    assert capsys.readouterr().out.count("exists already, left alone") == 2
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
     assert prepare(*call, "--force") == 0
     assert (tmp_path / "out/HR.lmdb/data.mdb").stat().st_mtime_ns > before[tmp_path / "out/HR.lmdb/data.mdb"]
@@ -308,7 +308,7 @@ def test_something_else_in_its_place_is_not_replaced(
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparation, "BYTES_A_COMMIT", 1)
+    monkeypatch.setattr(writing, "BYTES_A_COMMIT", 1)
 
 
 @pytest.mark.parametrize("family", ["folder", "Set5"])
@@ -324,10 +324,10 @@ def test_interrupted_anywhere_the_next_call_finishes(
     steps = [
         (stores.LmdbStore, "put"),
         (stores.FolderStore, "put"),
-        (preparation.Journal, "add"),
-        (preparation._Preparation, "_finish"),
-        (preparation._Preparation, "_publish"),
-        (preparation, "write_manifest"),
+        (writing.Journal, "add"),
+        (writing.Writing, "_finish"),
+        (writing.Writing, "_publish"),
+        (writing, "write_manifest"),
     ]
     interrupted = 0
     for number, (owner, name) in enumerate(steps):
@@ -360,11 +360,11 @@ def test_what_was_done_is_not_done_again(
     with monkeypatch.context() as patch:
         patch.setattr(stores.LmdbStore, "put", _raise_after(stores.LmdbStore.put, 4))
         assert prepare(*call) == 130
-    made = []
-    make = preparation.make
-    monkeypatch.setattr(preparation, "make", lambda item, job: made.append(item) or make(item, job))
+    processed = []
+    process = writing.process
+    monkeypatch.setattr(writing, "process", lambda item, job: processed.append(item) or process(item, job))
     assert prepare(*call) == 0
-    assert [item.key for item in made] == ["p4", "p5"]
+    assert [item.key for item in processed] == ["p4", "p5"]
 
 
 def test_files_that_change_between_two_calls_are_done_again(
@@ -545,7 +545,7 @@ def test_a_full_disk_is_said_and_survived(
 
 def test_two_calls_at_a_time(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out/.preparing").mkdir(parents=True)
-    with preparation.FileLock(tmp_path / "out/.preparing/lock"):
+    with writing.FileLock(tmp_path / "out/.preparing/lock"):
         assert prepare("folder", "--source", photos, "--out", tmp_path / "out") == 2
     assert "another process is preparing this set" in lines(capsys)[0]
 

@@ -1,7 +1,7 @@
-"""What is done to one image, in whichever process: decode, check, shrink, cut, encode."""
+"""Processes one image in any process: decode, check, downscale, cut, encode."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from datasets_prep.bicubic import crop_to_multiple, downscale
 from datasets_prep.gathering import Item
-from datasets_prep.image_files import ImageError, Treatment, decode, encode_png
+from datasets_prep.image_files import Treatment, decode, encode_png
+from datasets_prep.image_formats import ImageError
 from datasets_prep.manifest import Record
 from datasets_prep.sources import read
 from datasets_prep.sub_images import Grid, sub_image_key
@@ -18,12 +19,12 @@ from ramit_model.system.errors import InputError
 Image = NDArray[np.uint8]
 
 MAX_DIFFERENCE = 1.0
-"""Given LR images differ from our own by so many grey levels at the most, on average."""
+"""Largest mean difference of a given LR image from our own, in 8-bit gray levels."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """A set to write: role, path, and the size of the ground truth over its own."""
+    """Data set to write: role, path, and the size of the ground truth over its own."""
 
     role: str
     path: str
@@ -31,25 +32,25 @@ class Output:
 
     @property
     def suffix(self) -> str:
-        """After the key in the file names of LR images in folders, as all published sets have it."""
+        """Suffix of the key in the file names of LR images in folders, as all published sets have it."""
         return self.role if self.role.startswith("x") and not self.is_lmdb else ""
 
     @property
     def is_lmdb(self) -> bool:
-        """An LMDB, not a folder of PNG files."""
+        """Whether it is an LMDB, not a folder of PNG files."""
         return self.path.endswith(".lmdb")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to make of every image; the same for the whole set.
+    """Settings for processing an image; the same for the whole set.
 
     Attributes:
         outputs: Sets to write.
         multiple: Ground truth is cropped to multiples of it.
         pair_scale: Size of ground truth over that of the LQ images of pairs.
         grid: How sub-images are cut; None keeps images whole.
-        compress_level: Of the PNGs, 0 to 9.
+        compress_level: Compression level of the PNGs, 0 to 9.
         treatment: How unusual images are handled.
     """
 
@@ -60,22 +61,28 @@ class Job:
     compress_level: int = 1
     treatment: Treatment = field(default_factory=Treatment)
 
+    def settings(self) -> dict[str, object]:
+        """Everything that the content depends on beside the images, as plain data."""
+        settings = asdict(self)
+        del settings["outputs"]
+        return settings
+
 
 def role_scale(role: str, pair_scale: int) -> int:
     """Size of ground truth over that of images of a role (gt, lq, x2, ...)."""
     return pair_scale if role == "lq" else int(role[1:]) if role.startswith("x") else 1
 
 
-class Made(NamedTuple):
-    """What came out of an image: role -> entries and their PNG files; what was changed; why it cannot be used."""
+class Processed(NamedTuple):
+    """Result for one image: role -> entries and their PNG files; what was changed; why it cannot be used."""
 
     entries: dict[str, list[tuple[Record, bytes]]]
     notes: list[str]
     problems: list[str]
 
 
-def make(item: Item, job: Job) -> Made:
-    """All entries of one image.
+def process(item: Item, job: Job) -> Processed:
+    """Produce all entries of one image.
 
     Returns:
         Entries, or problems: a line for each file that cannot be used.
@@ -94,13 +101,13 @@ def make(item: Item, job: Job) -> Made:
     if not problems:
         problems = _check(item, images, job)
     if problems:
-        return Made({}, [], problems)
+        return Processed({}, [], problems)
     gt = crop_to_multiple(images["gt"], job.multiple)
-    return Made({o.role: _entries(item.key, _image(images, gt, o), gt, o, job) for o in job.outputs}, notes, [])
+    return Processed({o.role: _entries(item.key, _image(images, gt, o), gt, o, job) for o in job.outputs}, notes, [])
 
 
 def size_problem(item: Item, sizes: dict[str, tuple[int, int]], job: Job) -> str | None:
-    """Why the sizes (height, width) of an item's files do not do, or None."""
+    """Describe why the sizes (height, width) of an item's files do not fit, or return None."""
     height, width = sizes["gt"]
     where = item.files["gt"].where
     least = max(job.multiple, *(output.scale for output in job.outputs))
@@ -130,7 +137,7 @@ def _check(item: Item, images: dict[str, Image], job: Job) -> list[str]:
         if difference > MAX_DIFFERENCE:
             problems.append(
                 f"{item.files[role].where}: is not the bicubic LR image of {item.files['gt'].where} (on average "
-                f"{difference:.1f} grey levels off): a wrong pair? leave the LR images out to have them made"
+                f"{difference:.1f} gray levels off): a wrong pair? leave the LR images out to have them computed"
             )
     return problems
 
