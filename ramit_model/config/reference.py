@@ -9,7 +9,16 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from ramit_model.config.schema import CHECKED_MODELS, DATASETS, SCHEDULERS, Common, Dataset, TestOptions, TrainOptions
+from ramit_model.config.schema import (
+    CHECKED_MODELS,
+    DATASETS,
+    SCHEDULERS,
+    Common,
+    Dataset,
+    TestOptions,
+    TrainDataset,
+    TrainOptions,
+)
 
 JSON = dict[str, Any]
 
@@ -17,10 +26,10 @@ SECTIONS = (
     ("Trainings and tests", "Common", ""),
     ("`datasets`: every set", "Dataset", ""),
     ("`datasets`: PairedRestorationDataset", "PairedDataset", "Dataset"),
-    ("`datasets.train`: PairedRestorationDataset", "PairedTrainDataset", "PairedDataset"),
-    ("`datasets`: CleanImageDataset", "CleanDataset", "Dataset"),
-    ("`datasets.train`: CleanImageDataset", "CleanTrainDataset", "CleanDataset"),
     ("`datasets`: SingleRestorationDataset", "SingleDataset", "Dataset"),
+    ("`datasets`: CleanImageDataset", "CleanDataset", "Dataset"),
+    ("`datasets.train`: every training set", "TrainDataset", "Dataset"),
+    ("`datasets.train`: CleanImageDataset", "CleanTrainDataset", "TrainDataset CleanDataset"),
     ("`network_g`: RAMiT (`variant` and `task` set other defaults)", "RAMiT", ""),
     ("`network_g`: NGswin", "NGswin", ""),
     ("`path`", "Paths", ""),
@@ -38,7 +47,7 @@ SECTIONS = (
     ("`cost` of a benchmark", "Cost", ""),
     ("`strips` of a benchmark, each", "Strip", ""),
 )
-"""Title, schema, and schema whose options are left out because an earlier table has them."""
+"""Title, schema, and schemas whose options are left out because earlier tables have them."""
 
 
 TYPE_NAMES = {
@@ -59,9 +68,9 @@ def json_schema(benchmark: type[BaseModel], blocks: Mapping[str, type[BaseModel]
         blocks: Option of a benchmark -> schema of its block, or of each block in it.
     """
     datasets = [schema for pair in DATASETS.values() for schema in pair]
-    # Common and Dataset are for the tables: the options that all kinds have.
+    # Common, Dataset and TrainDataset are for the tables: options that several kinds have.
     models: list[type[BaseModel]] = [Common, TrainOptions, TestOptions, benchmark, *blocks.values()]
-    models += [*SCHEDULERS.values(), Dataset, *datasets]
+    models += [*SCHEDULERS.values(), Dataset, TrainDataset, *datasets]
     _, whole = models_json_schema([(model, "validation") for model in dict.fromkeys(models)])
     d: JSON = {name: _tidy(definition) for name, definition in whole["$defs"].items()}
     d |= _networks()
@@ -178,9 +187,9 @@ def _tidy(schema: Any, *, named: bool = False) -> Any:
 def option_tables(schema: JSON) -> str:
     """Markdown tables of all options in a schema of `json_schema`."""
     parts = []
-    for title, name, base in SECTIONS:
+    for title, name, bases in SECTIONS:
         definition = schema["$defs"][name]
-        known = _rows(schema["$defs"][base]) if base else []
+        known = [row for base in bases.split() for row in _rows(schema["$defs"][base])]
         rows = [row for row in _rows(definition) if row not in known]
         header = f"#### {title}\n\n{definition['description']}\n\n| option | values | default | meaning |"
         parts.append("\n".join((header, "| --- | --- | --- | --- |", *rows)))

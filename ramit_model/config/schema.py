@@ -87,8 +87,8 @@ class PairedDataset(SingleDataset):
     dataroot_gt: str = Field(description="Folder or LMDB of the GT images.")
 
 
-class PairedTrainDataset(PairedDataset):
-    """Training pairs."""
+class TrainDataset(Dataset):
+    """Options of every training set."""
 
     use_hflip: bool = Field(description="Flip patches at random.")
     use_rot: bool = Field(description="Turn patches by right angles at random.")
@@ -96,6 +96,10 @@ class PairedTrainDataset(PairedDataset):
         default=False, description="NAME_s001, NAME_s002, ... are one image, and all images are taken equally often."
     )
     num_worker_per_gpu: Count = Field(description="Reading processes of each training process.")
+
+
+class PairedTrainDataset(TrainDataset, PairedDataset):
+    """Training pairs."""
 
 
 class CleanDataset(Dataset):
@@ -110,18 +114,12 @@ class CleanDataset(Dataset):
     )
 
 
-class CleanTrainDataset(CleanDataset):
+class CleanTrainDataset(TrainDataset, CleanDataset):
     """Clean training images."""
 
     sigma: Annotated[list[Sigma], Field(min_length=2, max_length=2)] = Field(  # type: ignore[assignment]
         description="Limits of the noise level, uniform for each patch, in 8-bit gray levels, range 0..255."
     )
-    use_hflip: bool = Field(description="Flip patches at random.")
-    use_rot: bool = Field(description="Turn patches by right angles at random.")
-    sub_images: bool = Field(
-        default=False, description="NAME_s001, NAME_s002, ... are one image, and all images are taken equally often."
-    )
-    num_worker_per_gpu: Count = Field(description="Reading processes of each training process.")
 
 
 class Paths(Block):

@@ -33,12 +33,9 @@ def _explain(problem: ErrorDetails, schema: type[BaseModel]) -> str:
         return f"{key}: is missing; add it"
     if isinstance(value, str) and re.search(r"int|float|number|literal", problem["type"]) and is_number(value):
         return f"{key}: YAML reads {value} as text; write {as_yaml_number(value)}"
-    expected = (
-        problem["msg"]
-        .replace("Input should be ", "")
-        .replace("a valid integer", "an integer")
-        .replace("a valid ", "a ")
-    )
+    expected = re.sub(r"a valid dictionary or instance of \w+", "a block of options", problem["msg"])
+    for words, plain in (("Input should be ", ""), ("a valid integer", "an integer"), ("a valid ", "a ")):
+        expected = expected.replace(words, plain)
     return f"{key}: must be {expected}, not {value!r}"
 
 

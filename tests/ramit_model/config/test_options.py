@@ -45,6 +45,7 @@ TRAINING_MISTAKES = {
     "whole number as text": ("train.total_iter", "5e5", ["train.total_iter", "write 500000"]),
     "None as text": ("path.pretrain_network_g", "None", ["path.pretrain_network_g", "write ~"]),
     "text for a number": ("train.total_iter", "many", ["train.total_iter", "integer"]),
+    "text for a block": ("train.progressive", "yes", ["train.progressive: must be a block of options, not 'yes'"]),
     "negative": ("train.total_iter", -5, ["train.total_iter", "greater than 0"]),
     "yes for a number": ("scale", True, ["scale", "integer"]),
     "unknown loss": ("train.pixel_opt.type", "L2Loss", ["train.pixel_opt.type", "L1Loss"]),
