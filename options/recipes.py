@@ -112,7 +112,7 @@ RECIPES: tuple[tuple[str, tuple[str, ...], TrainingData, Schedule], ...] = (
 
 TASKS = {
     "SR":  Task("super-resolution", ("Set5", "Set14", "BSD100", "Urban100", "Manga109"), on_y=True),
-    "CDN": Task("colour denoising", ("CBSD68", "Kodak24", "McMaster", "Urban100"), clean=True),
+    "CDN": Task("color denoising", ("CBSD68", "Kodak24", "McMaster", "Urban100"), clean=True),
     "GDN": Task("gray denoising", ("Set12", "BSD68", "Urban100"), clean=True, gray=True),
     "LLE": Task("low-light enhancement", ("LOL", "VE-LOL-cap")),
     "DR":  Task("deraining", ("Test100", "Rain100H"), on_y=True),
@@ -135,7 +135,7 @@ BENCHMARKS: dict[str, tuple[str, tuple[str, ...], str]] = {
 }
 """Task or scale -> the network that times are compared with, LQ inputs to time, images to draw (the first of a set)."""
 
-CLEAN_FOLDERS = {"Urban100": "Urban100/HR", "BSD68": "CBSD68/GT  # the colour set through RGB2GRAY"}
+CLEAN_FOLDERS = {"Urban100": "Urban100/HR", "BSD68": "CBSD68/GT  # the color set through RGB2GRAY"}
 """Folders of clean images that are not in `<set>/GT`."""
 
 

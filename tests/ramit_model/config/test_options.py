@@ -209,8 +209,8 @@ CLEAN_MISTAKES = {
     "limits the wrong way round": ("datasets.train.sigma", [50, 0], ["datasets.train.sigma", "swap"]),
     "negative level": ("val.sigma", [-5], ["val.sigma.0"]),
     "a scale": ("scale", 2, ["scale"]),
-    "colour into a gray network": ("datasets.train.color", ..., ["datasets.train.color", "takes 1"]),
-    "gray into a colour network": ("network_g", {**TINY, "scale": 1, "task": "CDN"}, ["color", "takes 3"]),
+    "color into a gray network": ("datasets.train.color", ..., ["datasets.train.color", "takes 1"]),
+    "gray into a color network": ("network_g", {**TINY, "scale": 1, "task": "CDN"}, ["color", "takes 3"]),
     "LQ images too": ("datasets.train.dataroot_lq", "x", ["datasets.train.dataroot_lq", "no such option"]),
 }
 
