@@ -5,6 +5,7 @@ schema and the tables in README.md are written, too; they come from the schema o
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -241,6 +242,11 @@ class Recipe:
         return iterations
 
 
+TABLES_BEGIN = "<!-- option tables: begin (python options/recipes.py writes them) -->"
+TABLES_END = "<!-- option tables: end -->"
+"""Marks in README.md, between which the option tables are written."""
+
+
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
@@ -307,9 +313,11 @@ def reference_files() -> Iterator[tuple[str, str]]:
     schema = json_schema(BenchmarkOptions, BLOCKS)
     yield "schema.json", json.dumps(schema, indent=1) + "\n"
     readme = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
-    before, begin, rest = readme.partition("<!-- option tables: begin (python options/recipes.py writes them) -->\n")
-    _, end, after = rest.partition("<!-- option tables: end -->")
-    yield "README.md", f"{before}{begin}\n{option_tables(schema)}\n{end}{after}"
+    tables = f"{TABLES_BEGIN}\n\n{option_tables(schema)}\n{TABLES_END}"
+    yield (
+        "README.md",
+        re.sub(f"{re.escape(TABLES_BEGIN)}.*{re.escape(TABLES_END)}", lambda _: tables, readme, flags=re.S),
+    )
 
 
 def main(folder: Path, *, check: bool) -> int:

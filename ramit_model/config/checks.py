@@ -111,7 +111,7 @@ def check_network(options: Options, file: str) -> None:
     for name in warm_start.get("trainable", ()):
         if name not in modules:
             where = f"{file}: train.warm_start.trainable"
-            raise InputError(f"{where}: {name!r} is no module of {block['type']}{suggest(name, modules)}")
+            raise InputError(f"{where}: {name!r} is not a module of {block['type']}{suggest(name, modules)}")
     _check_channels(built, options, file)
 
 
@@ -216,7 +216,7 @@ def _check_train_dataset(dataset: Options, options: Options, where: str) -> None
         if wanted and dataset["type"] not in PATCH_DATASETS:
             raise InputError(f"{where}.type: {dataset['type']} knows no {key}; use {' or '.join(PATCH_DATASETS)}")
     if not progressive and dataset["gt_size"] % options["scale"]:
-        raise InputError(f"{where}.gt_size: {dataset['gt_size']} is no multiple of scale {options['scale']}")
+        raise InputError(f"{where}.gt_size: {dataset['gt_size']} is not a multiple of scale {options['scale']}")
     if dataset["type"] == CLEAN and dataset["sigma"][0] > dataset["sigma"][1]:
         raise InputError(f"{where}.sigma: {dataset['sigma']}: the first limit is the lower one; swap them")
     if dataset.get("persistent_workers") and not dataset["num_worker_per_gpu"]:
@@ -238,7 +238,7 @@ def _check_dataroot(root: str, backend: str, where: str) -> None:
             raise InputError(f"{where}: {root}: an LMDB folder ends in .lmdb; or set io_backend.type: disk")
         for name in ("data.mdb", "meta_info.txt"):
             if not (folder / name).is_file():
-                raise InputError(f"{where}: {root}: has no {name}, so is no whole LMDB; prepare it again")
+                raise InputError(f"{where}: {root}: has no {name}, so it is not a complete LMDB; prepare it again")
     elif backend == "disk" and folder.suffix == ".lmdb":
         raise InputError(f"{where}: {root}: is an LMDB; set io_backend.type: lmdb")
     elif backend not in ("disk", "memcached"):

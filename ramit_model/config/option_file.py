@@ -1,4 +1,4 @@
-"""Reads option files, and what the command line replaces in them, as plain data."""
+"""Option files as plain data, and replacements from the command line."""
 
 import difflib
 import os
@@ -14,7 +14,7 @@ Options = dict[str, Any]
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without Python tags; a key that stands twice in one mapping is an error. Merge keys (`<<`) work."""
+    """Loader of YAML without Python tags; a duplicate key in a mapping is an error. Merge keys (`<<`) work."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -32,7 +32,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Options:
     """Parse an option file.
 
     Raises:
-        InputError: The file is missing, no YAML, no mapping, has a Python tag or a duplicate key.
+        InputError: The file is missing, not YAML or not a mapping, or has a Python tag or a duplicate key.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -48,13 +48,13 @@ def read_yaml(path: str | os.PathLike[str]) -> Options:
         options = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = error.problem or "no valid YAML"
+        problem = error.problem or "not valid YAML"
         if "could not determine a constructor for the tag" in problem:
             tag = problem.rpartition("tag ")[2].replace("tag:yaml.org,2002:", "!!")
             problem = f"the tag {tag} is refused: option files are plain data; remove it"
         raise InputError(f"{path}{line}: {problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: no valid YAML: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(options, dict):
         raise InputError(f"{path}: holds no options; the file must be a mapping that begins with name: and model_type:")
     return options
@@ -74,7 +74,7 @@ def override(options: Options, entries: Iterable[str], path: str | os.PathLike[s
         path: The option file, for messages.
 
     Raises:
-        InputError: An entry has no `=`, names a block that is not there, or its value is no YAML.
+        InputError: An entry has no `=`, names a block that is not there, or its value is not YAML.
     """
     for entry in entries:
         keys, equals, text = entry.partition("=")
@@ -89,6 +89,6 @@ def override(options: Options, entries: Iterable[str], path: str | os.PathLike[s
         try:
             block[last] = None if text.strip().lower() == "none" else yaml.load(text, Loader=_PlainLoader)  # noqa: S506
         except (yaml.YAMLError, ValueError):
-            raise InputError(f"--force_yml {entry}: the value is no valid YAML") from None
+            raise InputError(f"--force_yml {entry}: the value is not valid YAML") from None
         if isinstance(block[last], str) and text.strip().startswith("!!float"):
             block[last] = float(block[last])
