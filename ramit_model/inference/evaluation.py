@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import ramit_arch  # noqa: F401  mends BasicSR for the imports below
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ramit_model.system.files import write_csv_atomically
 
+T = TypeVar("T")
 Picture = NDArray[np.uint8]
 
 
@@ -94,6 +95,15 @@ def measure(restore: Callable[[Tensor], Tensor], data: dict[str, Any], metrics: 
         measured = {name: float(calculate_metric(images, dict(block))) for name, block in metrics.items()}
     name = Path(data.get("gt_path", data["lq_path"])[0]).stem
     return Measured(name, measured, Pictures(tensor2img([data["lq"]]), result, gt))
+
+
+def gather(items: list[T]) -> list[T]:
+    """Items of all processes, by rank; those of a single process as they are."""
+    if not dist.is_initialized():
+        return items
+    shares: list[list[T]] = [[]] * dist.get_world_size()
+    dist.all_gather_object(shares, items)
+    return [item for share in shares for item in share]
 
 
 def averages(results: list[ImageResult]) -> dict[str, float]:

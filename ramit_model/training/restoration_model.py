@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-from ramit_arch.compat import training_states
 
 import torch
-import torch.distributed as dist
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
@@ -17,13 +15,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from ramit_model.inference.evaluation import ImageResult, averages, evaluate, save_picture, side_by_side, write_table
+from ramit_model.inference import evaluation
 from ramit_model.inference.padding import run_padded, size_unit
 from ramit_model.inference.precision import autocast
 from ramit_model.inference.weights import check_fit, read_weights, without_modules
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import remove_leftovers
-from ramit_model.training.checkpoint import save_atomically
+from ramit_model.training.activation_checkpointing import checkpoint_activations
+from ramit_model.training.checkpoint import save_atomically, save_networks
+from ramit_model.training.losses import LossAverage, diverged
 from ramit_model.training.resume import random_states, restore_random_states
 from ramit_model.training.schedule import Schedule
 from ramit_model.training.validation_history import ValidationHistory
@@ -33,12 +33,14 @@ from ramit_model.training.validation_history import ValidationHistory
 class RestorationModel(SRModel):
     """Trains and tests one network that maps LQ images to GT images.
 
-    What differs from `SRModel`: the learning rate, the stages of progressive training and the warm start follow a
-    `Schedule`; mixed precision, gradient clipping, batches in parts, torch.compile and channels-last are options;
-    nothing waits for the GPU but what is logged; a loss that is no number ends the run; checkpoints are written whole
-    or not at all and hold all that a training needs to go on; validation is shared out over the processes, keeps
-    metrics for each image and pads symmetrically to the network's `size_unit`; published weights (bare state dicts)
-    load as well as BasicSR's files, with EMA too.
+    Differences from `SRModel`:
+
+    - Learning rate, progressive stages and warm start follow a `Schedule`.
+    - Mixed precision, gradient clipping, gradient accumulation, torch.compile and channels-last are options.
+    - Only logging waits for the GPU. A loss that is not finite ends the run.
+    - Checkpoints are written whole or not at all, and hold everything that a training needs to be resumed.
+    - Validation is shared out over the processes, measures each image, and pads to the network's `size_unit`.
+    - Published weights (bare state dicts) load like BasicSR's files, with EMA too.
     """
 
     opt: dict[str, Any]
@@ -56,32 +58,23 @@ class RestorationModel(SRModel):
     # Training ---------------------------------------------------------------------------------------------------------
 
     def init_training_settings(self) -> None:
-        """Set up losses, optimiser, EMA, and what this class adds."""
+        """Set up losses, optimizer, EMA and the options of this class."""
         self.amp: str | None = self.train_opt.get("amp")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == "float16")
         self.accumulate: int = self.train_opt.get("accumulate", 1)
         self.grad_clip: float | None = self.train_opt.get("grad_clip")
-        self.loss_sums: dict[str, Tensor] = {}
-        self.summed = 0
+        self.losses = LossAverage(self.opt["world_size"] if self.opt["dist"] else 1)
         self.trained_modules: tuple[str, ...] | None = None
         self.validated: set[tuple[str, int]] = set()
         experiment = Path(self.opt["path"]["experiments_root"])
         self.history = ValidationHistory(experiment / "validation.csv")
         if self.train_opt.get("activation_checkpointing"):
-            self._checkpoint_activations()
+            checkpoint_activations(self.get_bare_model(self.net_g), self.opt["network_g"]["type"])
         if self.train_opt.get("compile"):
             self.get_bare_model(self.net_g).compile()
         super().init_training_settings()
         if self.ema_decay > 0 and not self.opt["path"].get("resume_state"):
-            self.model_ema(0)  # a fresh tail must be the same one
-
-    def _checkpoint_activations(self) -> None:
-        stages = [module for module in self.get_bare_model(self.net_g).modules() if hasattr(module, "checkpointing")]
-        if not stages:
-            kind = self.opt["network_g"]["type"]
-            raise InputError(f"train.activation_checkpointing: {kind} does not know it; set it to false")
-        for stage in stages:
-            stage.checkpointing = True
+            self.model_ema(0)  # a tail that was not loaded must be the same in both
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move the network to the device; wrap it for several processes."""
@@ -91,20 +84,20 @@ class RestorationModel(SRModel):
         return wrapped
 
     def setup_optimizers(self) -> None:
-        """Make the optimiser of the first iteration."""
+        """Make the optimizer of the first iteration."""
         self._train_modules(self.schedule.trainable(1))
 
     def setup_schedulers(self) -> None:
-        """BasicSR's schedulers are not needed: the rate is a function of the iteration."""
+        """Do nothing: the learning rate is a function of the iteration, without a scheduler."""
 
     def _train_modules(self, names: tuple[str, ...] | None) -> None:
-        """Train only the named modules (None: the whole network), with a fresh optimiser."""
+        """Train only the named modules (None: the whole network), with a new optimizer."""
         bare = self.get_bare_model(self.net_g)
         frozen = {} if names is None else without_modules(dict(bare.named_parameters()), names)
         for name, parameter in bare.named_parameters():
             parameter.requires_grad_(name not in frozen)
         if self.opt["dist"] and names != self.trained_modules:
-            # DistributedDataParallel looks only once which parameters are trained.
+            # DistributedDataParallel looks at requires_grad only when it wraps the network.
             self.net_g = self.model_to_device(bare)
         arguments = {key: value for key, value in self.train_opt["optim_g"].items() if key != "type"}
         trained = [parameter for parameter in bare.parameters() if parameter.requires_grad]
@@ -113,11 +106,11 @@ class RestorationModel(SRModel):
         self.trained_modules = names
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Set rate and trained modules of an iteration, as the schedule says.
+        """Set learning rate and trained modules of an iteration.
 
         Args:
             current_iter: Iteration that is about to begin, from 1.
-            warmup_iter: Ignored; the schedule knows it.
+            warmup_iter: Ignored; the schedule has it.
         """
         modules = self.schedule.trainable(current_iter)
         if modules != self.trained_modules:
@@ -135,7 +128,7 @@ class RestorationModel(SRModel):
             self.gt = data["gt"].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One optimiser step with the batch of `feed_data`.
+        """Make one optimizer step with the batch of `feed_data`.
 
         Args:
             current_iter: The iteration, from 1.
@@ -143,7 +136,7 @@ class RestorationModel(SRModel):
         self.optimizer_g.zero_grad(set_to_none=True)
         parts = list(zip(self.lq.chunk(self.accumulate), self.gt.chunk(self.accumulate), strict=True))
         for part, (lq, gt) in enumerate(parts, 1):
-            with self._synchronised_if(part == len(parts)):
+            with self._synchronize_if(part == len(parts)):
                 with autocast(self.device.type, self.amp):
                     output = self.net_g(lq)
                 losses = self._losses(output.float(), gt)
@@ -151,8 +144,8 @@ class RestorationModel(SRModel):
                 loss = torch.stack(list(losses.values())).sum() * share
                 self.scaler.scale(loss).backward()
             for name, value in losses.items():
-                self._add_loss(name, value.detach() * share)
-        self.summed += 1
+                self.losses.add(name, value.detach() * share)
+        self.losses.end_iteration()
         if self.grad_clip is not None:
             self.scaler.unscale_(self.optimizer_g)
             nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip)
@@ -161,7 +154,7 @@ class RestorationModel(SRModel):
         if self.ema_decay > 0:
             self.model_ema(self.ema_decay)
 
-    def _synchronised_if(self, last: bool) -> AbstractContextManager[None]:
+    def _synchronize_if(self, last: bool) -> AbstractContextManager[None]:
         """Let the processes exchange gradients only after the last part of a batch."""
         if self.opt["dist"] and not last:
             context: AbstractContextManager[None] = self.net_g.no_sync()  # type: ignore[operator]
@@ -176,11 +169,8 @@ class RestorationModel(SRModel):
             losses["l_percep"], losses["l_style"] = self.cri_perceptual(output, gt)
         return {name: loss for name, loss in losses.items() if loss is not None}
 
-    def _add_loss(self, name: str, value: Tensor) -> None:
-        self.loss_sums[name] = self.loss_sums[name] + value if name in self.loss_sums else value
-
     def model_ema(self, decay: float = 0.999) -> None:
-        """Move the averaged weights towards the network's; 0 copies them."""
+        """Update the exponential moving average of the weights; decay 0 copies them."""
         bare = self.get_bare_model(self.net_g)
         averaged, current = (list(net.parameters()) for net in (self.net_g_ema, bare))
         get_ema_multi_avg_fn(decay)(averaged, current, 0)
@@ -188,45 +178,32 @@ class RestorationModel(SRModel):
             buffer.copy_(value)
 
     def get_current_log(self) -> dict[str, float]:
-        """Losses since they were last asked for, averaged over iterations and processes. Waits for the GPU.
+        """Losses since the last call, averaged over iterations and processes. Waits for the GPU.
 
         Raises:
-            InputError: One is not finite.
+            InputError: A loss is not finite.
         """
-        losses = self._average_losses()
-        self.loss_sums, self.summed = {}, 0
+        losses = self._finite_losses()
+        self.losses.reset()
         return losses
 
-    def _average_losses(self) -> dict[str, float]:
-        if not self.loss_sums:
-            return {}
-        values = torch.stack(list(self.loss_sums.values())) / self.summed
-        if self.opt["dist"]:
-            dist.all_reduce(values)
-            values /= self.opt["world_size"]
-        if not values.isfinite().all():
-            raise InputError(f"the loss is no finite number any more{self._last_good()}")
-        return dict(zip(self.loss_sums, values.tolist(), strict=True))
-
-    def _last_good(self) -> str:
-        states = training_states(self.opt["name"])
-        kept = f"the last good checkpoint is {states[0].name}" if states else "no checkpoint was saved before"
-        remedy = "lower train.optim_g.lr or set train.grad_clip"
-        if self.amp == "float16":
-            remedy = "set train.amp to bfloat16"
-        return f"; {kept}: {remedy}, and go on with --auto_resume"
+    def _finite_losses(self) -> dict[str, float]:
+        try:
+            return self.losses.values()
+        except FloatingPointError:
+            raise diverged("the loss", self.opt["name"], self.amp) from None
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
     ) -> None:
-        """Load a published or a BasicSR checkpoint; a training's warm start leaves out the modules that it trains.
+        """Load a published or a BasicSR checkpoint; a warm start leaves out the modules that it trains.
 
         Args:
             net: Network, bare or wrapped.
             load_path: File of `torch.save`.
-            strict: Whether names and shapes must be the same; otherwise what fits is loaded.
+            strict: Whether names and shapes must match; otherwise only matching weights are loaded.
             param_key: Key of the weights in a BasicSR file; bare files need none.
 
         Raises:
@@ -247,15 +224,15 @@ class RestorationModel(SRModel):
         net.load_state_dict(weights, strict=strict and not fresh)
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Write the network and, but for the end of a run (-1), all that a training needs to go on.
+        """Write the network and, except at the end of a run (-1), the training state.
 
         Raises:
-            InputError: The training has gone astray: the loss or a weight is not finite. Nothing is written.
+            InputError: The training has diverged: the loss or a weight is not finite. Nothing is written.
         """
-        self._average_losses()
+        self._finite_losses()
         weights = [parameter.isfinite().all() for parameter in self.get_bare_model(self.net_g).parameters()]
         if not torch.stack(weights).all():
-            raise InputError(f"a weight is no finite number any more{self._last_good()}")
+            raise diverged("a weight", self.opt["name"], self.amp)
         self._save_networks(current_iter)
         self.save_training_state(epoch, current_iter)
 
@@ -276,40 +253,34 @@ class RestorationModel(SRModel):
         """Write `net_label`_`current_iter`.pth (-1: latest) with the state dict of each network under its key."""
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
-        content = {
-            key: {name: tensor.cpu() for name, tensor in self.get_bare_model(part).state_dict().items()}
-            for key, part in zip(keys, nets, strict=True)
-        }
+        bare = {key: self.get_bare_model(part) for key, part in zip(keys, nets, strict=True)}
         label = "latest" if current_iter == -1 else current_iter
-        save_atomically(content, Path(self.opt["path"]["models"]) / f"{net_label}_{label}.pth")
+        save_networks(bare, Path(self.opt["path"]["models"]) / f"{net_label}_{label}.pth")
 
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write `current_iter`.state with what `resume_training` needs; nothing for the end of a run (-1)."""
+        """Write `current_iter`.state for `resume_training`; nothing at the end of a run (-1)."""
         if current_iter == -1:
             return
-        generators: list[Any] = [random_states()]
-        if self.opt["dist"]:
-            generators = [None] * self.opt["world_size"]
-            dist.all_gather_object(generators, random_states())
+        generators = evaluation.gather([random_states()])
         if self.opt["rank"] == 0:
             state = {
                 "epoch": epoch,
                 "iter": current_iter,
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-                "schedulers": [],  # BasicSR's own models ask for the key
+                "schedulers": [],  # BasicSR's own models need the key
                 "scaler": self.scaler.state_dict(),
                 "generators": generators,
             }
             save_atomically(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Go on where a training state was written: optimiser, scaler, random generators, best results.
+        """Restore optimizer, scaler, random generators and best results from a training state.
 
         Args:
-            resume_state: What `save_training_state` wrote, or a state of BasicSR's `SRModel`.
+            resume_state: State written by `save_training_state` or by BasicSR's `SRModel`.
 
         Raises:
-            InputError: The optimiser's state belongs to another network.
+            InputError: The optimizer state belongs to another network.
         """
         modules = self.schedule.trainable(resume_state["iter"])
         if modules != self.trained_modules:
@@ -325,35 +296,38 @@ class RestorationModel(SRModel):
         if self.opt["rank"] < len(generators):
             restore_random_states(generators[self.opt["rank"]])
         self.history.read(last=resume_state["iter"])
+        self._restore_best_results()
+        if self.opt["rank"] == 0:
+            for key in ("experiments_root", "models", "training_states"):
+                remove_leftovers(Path(self.opt["path"][key]))
+
+    def _restore_best_results(self) -> None:
         metrics = (self.opt.get("val") or {}).get("metrics") or {}
         for row in self.history.rows:
             if row.metric in metrics:
                 self._initialize_best_metric_results(row.dataset)
                 self._update_best_metric_result(row.dataset, row.metric, row.value, row.iteration)
-        if self.opt["rank"] == 0:
-            for key in ("experiments_root", "models", "training_states"):
-                remove_leftovers(Path(self.opt["path"][key]))
 
     # Validation and test ----------------------------------------------------------------------------------------------
 
     def test(self) -> None:
         """Run the network on `self.lq` into `self.output`, (B, C, H * scale, W * scale), not clamped."""
-        # The bare network: DistributedDataParallel would wait for processes that do not validate.
+        # The bare network, as DistributedDataParallel would wait for processes that do not validate.
         net = self.get_bare_model(getattr(self, "net_g_ema", self.net_g))
         was_training = net.training
         net.eval()
         unit = size_unit(net, self.opt["network_g"])
         with torch.no_grad():
-            # Not what torch.compile made: images come in many sizes, and each would be compiled anew.
+            # Not the compiled network: images come in many sizes, and each would be compiled again.
             self.output = run_padded(net.forward, self.lq, unit, self.opt["scale"])
         net.train(was_training)
 
     def nondist_validation(
         self, dataloader: DataLoader[Any], current_iter: int | str, tb_logger: Any, save_img: bool
     ) -> None:
-        """Restore every image of a set; save pictures, log metrics and keep the best, as the options say.
+        """Restore every image of a set; save pictures, log metrics and keep the best network, as the options say.
 
-        Several processes share the images out among them; the first one reports.
+        Several processes share out the images; the first one reports.
 
         Args:
             dataloader: One image a batch.
@@ -363,37 +337,34 @@ class RestorationModel(SRModel):
         """
         name = dataloader.dataset.opt["name"]  # type: ignore[attr-defined]
         if isinstance(current_iter, int):
-            # At its end, BasicSR's loop validates once more, with a count that is too high.
+            # BasicSR's loop validates once more at its end, with an iteration that is one too high.
             current_iter = min(current_iter, self.schedule.total_iter)
             if (name, current_iter) in self.validated:
                 return
             self.validated.add((name, current_iter))
         val = self.opt["val"]
         results = []
-        for result, pictures in evaluate(
+        for result, pictures in evaluation.evaluate(
             self.restore, dataloader, val.get("metrics") or {}, progress_bar=val.get("pbar", True)
         ):
             if save_img:
-                save_picture(pictures.result, self._picture_path(name, result.name, current_iter))
+                evaluation.save_picture(pictures.result, self._picture_path(name, result.name, current_iter))
             if tb_logger and result.index < val.get("tb_images", 0):
                 tag = f"{name}/{result.name}: LQ, result, GT"
-                tb_logger.add_image(tag, side_by_side(pictures), current_iter, dataformats="HWC")
+                tb_logger.add_image(tag, evaluation.side_by_side(pictures), current_iter, dataformats="HWC")
             results.append(result)
-        if self.opt["dist"]:
-            shares: list[list[ImageResult]] = [[]] * self.opt["world_size"]
-            dist.all_gather_object(shares, results)
-            results = sorted((result for share in shares for result in share), key=lambda result: result.index)
+        results = sorted(evaluation.gather(results), key=lambda result: result.index)
         if self.opt["rank"] == 0 and any(result.metrics for result in results):
             self._report(name, results, current_iter, tb_logger)
 
     dist_validation = nondist_validation
 
     def restore(self, lq: Tensor) -> Tensor:
-        """The network's output for LQ images (B, C, H, W) in 0..1: (B, C, H * scale, W * scale), not clamped."""
+        """Restore LQ images (B, C, H, W) in 0..1 to (B, C, H * scale, W * scale), not clamped."""
         self.feed_data({"lq": lq})
         self.test()
         output = self.output
-        # Free what the device holds before the next image comes.
+        # Free the memory of the device before the next image.
         del self.lq, self.output
         return output
 
@@ -403,9 +374,11 @@ class RestorationModel(SRModel):
             return folder / image_name / f"{image_name}_{current_iter}.png"
         return folder / f"{image_name}_{self.opt['val'].get('suffix') or self.opt['name']}.png"
 
-    def _report(self, dataset_name: str, results: list[ImageResult], current_iter: int | str, tb_logger: Any) -> None:
-        """Log the average of each metric over the images of a set; keep the best network; in a test, write a table."""
-        self.metric_results = averages(results)
+    def _report(
+        self, dataset_name: str, results: list[evaluation.ImageResult], current_iter: int | str, tb_logger: Any
+    ) -> None:
+        """Log the averages of the metrics; keep the best network or, in a test, write a table."""
+        self.metric_results = evaluation.averages(results)
         self._initialize_best_metric_results(dataset_name)
         for name, value in self.metric_results.items():
             self._update_best_metric_result(dataset_name, name, value, current_iter)
@@ -414,12 +387,12 @@ class RestorationModel(SRModel):
             self.history.add(current_iter, dataset_name, self.metric_results)
         else:
             path = Path(self.opt["path"]["results_root"]) / f"{dataset_name}.csv"
-            lines = write_table(path, results)
+            lines = evaluation.write_table(path, results)
             get_root_logger().info(f"{dataset_name}, also in {path}:\n{lines}")
         self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
 
     def _keep_best(self, dataset_name: str, current_iter: int) -> None:
-        """Write net_g_best.pth whenever the first metric is at its best on the first validation set."""
+        """Write net_g_best.pth if the first metric is at its best on the first validation set."""
         first = next(block["name"] for phase, block in self.opt["datasets"].items() if phase.startswith("val"))
         metric = next(iter(self.metric_results))
         if dataset_name == first and self.best_metric_results[first][metric]["iter"] == current_iter:
