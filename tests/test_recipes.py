@@ -1,4 +1,4 @@
-"""The option files are what their one source writes, and they pass the checks but for data that is not here."""
+"""Option files: written from their one source, with the published facts, and valid but for data that is not here."""
 
 import importlib.util
 from pathlib import Path
@@ -159,6 +159,18 @@ def test_check_names_changed_and_missing_files(
     assert [line.partition(": differs")[0] for line in lines] == [str(changed), str(missing)]
     assert changed.read_text(encoding="utf-8") == text
     assert not missing.exists()
+
+
+@pytest.mark.parametrize("name", ["schema.json", "README.md"])
+def test_check_names_a_stale_schema_and_stale_tables(
+    name: str, recipes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipes.main(tmp_path, check=False)
+    path = tmp_path / name
+    assert path.read_text(encoding="utf-8") == (FOLDER / name).read_text(encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace("warmup_iter", "warm_up"), encoding="utf-8")
+    assert recipes.main(tmp_path, check=True) == 1
+    assert capsys.readouterr().out.startswith(f"{path}: differs")
 
 
 def test_lines_fit_and_end() -> None:

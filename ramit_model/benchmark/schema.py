@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from ramit_model.config.schema import Block, Count, Gpus, Natural, Sigma, Typed
+from ramit_model.config.blocks import Block, Count, Gpus, Natural, Sigma, Typed
 from ramit_model.inference.precision import Precision
 
 Devices = Annotated[

@@ -5,29 +5,10 @@ The JSON schema for editors and the tables of `options/README.md` are generated 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field
 
+from ramit_model.config.blocks import Block, Count, Gpus, Natural, Positive, Sigma, Typed
 from ramit_model.inference.precision import LowPrecision
-
-Natural = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Sigma = Annotated[float, Field(ge=0, le=255)]
-Gpus = Annotated[Any, WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 0}]})]
-
-
-class Block(BaseModel):
-    """Mapping whose keys are all known; numbers must be numbers."""
-
-    # BasicSR calls an option model_type; pydantic keeps model_ for itself unless told otherwise.
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
-
-
-class Typed(BaseModel):
-    """Object from a registry, with its arguments."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-    type: str = Field(description="Name in BasicSR's registry; the other keys are arguments of what it names.")
 
 
 class Dataset(Block):
