@@ -1,9 +1,12 @@
 """JSON schema and tables of the options: current, complete, and as strict as the checks about misspelt options."""
 
+import inspect
 import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+
+from ramit_arch import NGswin, RAMiT
 
 import pytest
 import yaml
@@ -100,6 +103,12 @@ ALLOWED = {
 def test_what_the_checks_allow_is_valid(case: str) -> None:
     name, key, value = ALLOWED[case]
     assert not errors(changed(deepcopy(read(name)), key, value))
+
+
+@pytest.mark.parametrize("network", [RAMiT, NGswin])
+def test_options_of_networks_are_their_arguments(network: type) -> None:
+    options = JSON_SCHEMA["$defs"][network.__name__]["properties"]
+    assert {"type", *inspect.signature(network).parameters} == set(options)
 
 
 def test_every_option_is_described() -> None:
