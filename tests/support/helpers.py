@@ -1,5 +1,7 @@
 """What several tests share: recorded values, reproducible weights, tiny options, the command in a subprocess."""
 
+import atexit
+import functools
 import json
 import os
 import signal
@@ -15,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from fork_server import ForkServer
 
 import ramit_model
 
@@ -24,6 +27,9 @@ from ramit_arch import NGswin, RAMiT
 
 DATA = Path(__file__).parents[1] / "data"
 REPOSITORY = Path(__file__).parents[2]
+
+THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
+"""Threads of a process: two in all, however many tests run at a time."""
 
 TINY = {"type": "RAMiT", "scale": 2, "dim": 16, "depths": [1, 1, 1, 2], "neck_groups": 1}
 """`network_g` of a network that trains in milliseconds."""
@@ -127,11 +133,18 @@ def testing_options(pairs: Path, weights: str | None = None, **changes: Any) -> 
 
 def run_basicsr(
     *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run the `basicsr` command in a fresh process with two threads, or in several processes with one each."""
-    threads = "1" if "--nproc" in arguments else "2"  # more threads than cores would wait for each other
+) -> "subprocess.CompletedProcess[str]":
+    """Run the `basicsr` command in a process of its own with two threads, or in several processes with one each.
+
+    The process is forked from a server that has imported everything. A run with several processes or with an
+    environment of its own (`env`, or what a test has changed in `os.environ`) starts as a user's command starts.
+    """
+    words = [str(argument) for argument in arguments]
+    threads = "1" if "--nproc" in words else THREADS  # more threads than cores would wait for each other
+    if "--nproc" not in words and not (env or {}).keys() - {"OMP_NUM_THREADS"} and environment() == AT_START:
+        return fork_server((env or {}).get("OMP_NUM_THREADS", threads)).run(words, cwd, timeout=300)
     return subprocess.run(
-        [sys.executable, "-m", "ramit_model", *map(str, arguments)],
+        [sys.executable, "-m", "ramit_model", *words],
         cwd=cwd,
         env={**os.environ, "OMP_NUM_THREADS": threads, **(env or {})},
         capture_output=True,
@@ -139,6 +152,22 @@ def run_basicsr(
         timeout=300,
         check=False,
     )
+
+
+def environment() -> dict[str, str]:
+    """Environment variables, without pytest's own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+
+
+AT_START = environment()
+
+
+@functools.cache
+def fork_server(threads: str) -> ForkServer:
+    """The server whose processes have `threads` threads each."""
+    server = ForkServer({**os.environ, "OMP_NUM_THREADS": threads})
+    atexit.register(server.close)
+    return server
 
 
 def run_python(code: str, cwd: Path | None = None) -> str:
