@@ -90,6 +90,7 @@ setup(
             "pytest>=8",
             "hypothesis>=6.100",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "jsonschema>=4.20",
             "ruff>=0.17",
             "mypy>=1.14",

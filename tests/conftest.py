@@ -18,6 +18,26 @@ settings.register_profile("patient", settings(deadline=None))
 settings.load_profile("patient")
 
 
+FAST = {
+    *("bicubic", "estimate", "families", "image_files", "journal", "listing", "lmdb_writer", "manifest", "processing"),
+    *("sources", "stores", "files", "doctests", "readme", "recipes", "layout"),
+    *("mobivari", "windows", "degradation", "patches", "padding", "tiling", "evaluation"),
+    *("options", "reference", "plan", "published", "statistics", "measurements"),
+    *("long_format", "page", "renderings", "tables", "schedule", "progress", "validation_history", "checkpoint"),
+}
+"""Names of the files (`test_NAME.py`) whose tests are fast: pure functions, texts, small files, no processes."""
+
+SLOW_FIXTURES = frozenset({"assets"})
+"""Real weights and images: a test that asks for one of these is not fast."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the fast tests."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in FAST and not SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.fast)
+
+
 @pytest.fixture(scope="session")
 def assets() -> Path:
     """Folder of published weights and real images, which the environment variable RAMIT_ASSETS names."""
