@@ -1,102 +1,105 @@
-"""How the C++ kernels are called: structures, and weights in the order that they read."""
+"""Calls of the C++ kernels: what they support, their structures, and weights in their layout."""
 
 import ctypes
-from collections.abc import Sequence
 from typing import Any
 
-from ramit_arch.kernels.cpu.library import library
+from ramit_arch.kernels.cpu import abi
+from ramit_arch.kernels.cpu.library import Library, library
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LANES, SIDE = 16, 8
-"""Floats of a vector; side of a window and of a patch, in pixels. As in vectors.h."""
-
-MOST_HEAD_DIM = 64
-"""Channels of an attention head that the kernels have working memory for."""
-
-MOST = 448
-"""Channels of any map and of any hidden layer that the kernels have working memory for."""
-
 SUFFIXES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-"""Type of a map -> end of the names of the kernels for it."""
+"""Data type of a map -> end of the names of the kernels for it."""
 
 
-def fits(x: Tensor, *channels: int, side: int = SIDE) -> bool:
-    """Whether there are kernels for a map: on a CPU, not exported, sizes that they know.
+def available(x: Tensor) -> Library | None:
+    """Compiled kernels, if there are any, the tensor is on a CPU, and nothing is being exported."""
+    return library() if x.device.type == "cpu" and not torch.compiler.is_exporting() else None
+
+
+def is_supported(x: Tensor, *channels: int, side: int | None = None) -> bool:
+    """Whether there are kernels for a map of this device, type and size.
 
     Args:
-        x: (B, H, W, C)
-        channels: Of every map and hidden layer on the way.
-        side: Of a window.
+        x: Map, (B, H, W, C).
+        channels: Channels of every map and hidden layer on the way.
+        side: Side of a window, if there are windows.
     """
+    kernels = available(x)
+    if kernels is None or x.dtype not in SUFFIXES:
+        return False
+    size = kernels.limits.window_size
     return (
-        x.device.type == "cpu"
-        and x.dtype in SUFFIXES
-        and not torch.compiler.is_exporting()
-        and side == SIDE
-        and not (x.shape[1] % SIDE or x.shape[2] % SIDE)
-        and max(channels) <= MOST
-        and library() is not None
+        side in (None, size)
+        and not (x.shape[1] % size or x.shape[2] % size)
+        and (max(channels) <= kernels.limits.max_channels)
     )
 
 
-def call(name: str, *arguments: Any) -> None:
-    """Run a kernel; tensors and structures are passed by their address.
+def compiled() -> Library:
+    """Compiled kernels.
 
     Raises:
-        RuntimeError: There are no kernels for this processor.
+        RuntimeError: There are none for this processor.
     """
     kernels = library()
     if kernels is None:
         raise RuntimeError("there are no compiled kernels for this processor")
-    getattr(kernels, name)(*map(_argument, arguments))
+    return kernels
 
 
-def fields(integers: str, pointers: str) -> list[tuple[str, Any]]:
-    """Of a structure: names, apart by spaces, of its numbers and of its pointers."""
-    return [(name, ctypes.c_int) for name in integers.split()] + [(name, ctypes.c_void_p) for name in pointers.split()]
+def call(name: str, *arguments: abi.Structure) -> None:
+    """Run a kernel, which takes structures and the number of threads.
+
+    Raises:
+        RuntimeError: There are no kernels for this processor.
+    """
+    getattr(compiled().functions, name)(*map(ctypes.byref, arguments), torch.get_num_threads())
 
 
-def address(x: Tensor | None) -> int | None:
-    """Where a tensor lies in memory."""
-    return None if x is None else x.data_ptr()
+def pack(kind: type[abi.Structure], **fields: Any) -> abi.Structure:
+    """Structure with all its fields: numbers, and contiguous tensors or None for pointers.
+
+    The tensors live as long as the structure.
+
+    Raises:
+        ValueError: A field is missing or unknown, or a tensor is not contiguous.
+    """
+    names = [field[0] for field in kind._fields_]
+    if fields.keys() != set(names):
+        raise ValueError(f"{kind.__name__} has the fields {names}, not {list(fields)}")
+    structure = kind(*(_value(fields[name]) for name in names))
+    structure.tensors = {name: x for name, x in fields.items() if isinstance(x, Tensor)}
+    return structure
 
 
-def ready(x: Tensor | None) -> Tensor | None:
-    """As the kernels take a weight or a gradient: float32, without gaps."""
-    return None if x is None else x.float().contiguous()
+def _value(x: Any) -> int | None:
+    if not isinstance(x, Tensor):
+        return x
+    if not x.is_contiguous():
+        raise ValueError("kernels take contiguous tensors")
+    return x.data_ptr()
 
 
-def rounded_up(channels: int) -> int:
-    """To the next multiple of LANES."""
-    return -(-channels // LANES) * LANES
+def contiguous_float32(x: Tensor) -> Tensor:
+    """Contiguous float32 copy, as the kernels expect weights and gradients; `x` itself if it is one."""
+    return x.float().contiguous()
+
+
+def padded_size(channels: int) -> int:
+    """Number of channels, rounded up to the next multiple of the padding of the kernels."""
+    padding = compiled().limits.padding
+    return -(-channels // padding) * padding
 
 
 def padded(x: Tensor) -> Tensor:
-    """Zeros to the next multiple of LANES, on the last axis."""
-    missing = -x.shape[-1] % LANES
-    return F.pad(x, (0, missing)) if missing else x
+    """Contiguous float32 copy with zeros up to the padded size of the last axis."""
+    missing = padded_size(x.shape[-1]) - x.shape[-1]
+    return contiguous_float32(F.pad(x, (0, missing)) if missing else x)
 
 
 def panel(weight: Tensor) -> Tensor:
-    """(out, in) -> (in, out), padded."""
-    return padded(weight.float().t())
-
-
-def structure(
-    kind: type[ctypes.Structure],
-    integers: Sequence[int],
-    maps: Sequence[Tensor | None],
-    weights: Sequence[Tensor | None],
-) -> tuple[ctypes.Structure, list[Tensor | None]]:
-    """What a kernel is told, and the tensors that must live as long: maps as they are, weights made `ready`."""
-    tensors = [*maps, *map(ready, weights)]
-    return kind(*integers, *map(address, tensors)), tensors
-
-
-def _argument(x: Any) -> Any:
-    if isinstance(x, Tensor):
-        return ctypes.c_void_p(x.data_ptr())
-    return ctypes.byref(x) if isinstance(x, ctypes.Structure) else x
+    """Weight matrix as the kernels expect it: (out, in) -> (in, out), padded."""
+    return padded(weight.t())

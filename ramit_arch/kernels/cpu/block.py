@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ramit_arch.attention import cosine_attention, cosine_scale, position_bias
 from ramit_arch.kernels.cpu import binding, inference, training
 from ramit_arch.kernels.cpu.gather import WindowGather
-from ramit_arch.kernels.cpu.transform import mix, transform
+from ramit_arch.kernels.cpu.post_attention import FeedForwardWeights, MobiVariWeights, mobivari, post_attention
 from ramit_arch.kernels.reference import channel_mixing, channel_products
 from ramit_arch.layers import BlockOutput
 
@@ -42,7 +42,7 @@ class Projection(NamedTuple):
 
 
 def _supports_mobivari(layer: Any, x: Tensor) -> bool:
-    return binding.fits(x, *_channels(layer))
+    return binding.is_supported(x, *_channels(layer))
 
 
 def _channels(layer: Any) -> tuple[int, int, int]:
@@ -52,21 +52,20 @@ def _channels(layer: Any) -> tuple[int, int, int]:
 
 
 def _run_mobivari(layer: Any, x: Tensor) -> Tensor:
-    y: Tensor = mix(x, *mobivari_weights(layer))
-    return y
+    return mobivari(x, mobivari_weights(layer))
 
 
-def mobivari_weights(layer: Any) -> tuple[list[Tensor], list[Tensor], list[Tensor], int]:
-    """Weights of the expanding (none in version 1), the depthwise and the pointwise convolution, and groups."""
-    dw = [layer.dw_conv.weight, layer.dw_conv.bias]
+def mobivari_weights(layer: Any) -> MobiVariWeights:
+    """Weights of a MobiVari layer as the kernels take them."""
+    rest = layer.dw_conv.weight, layer.dw_conv.bias, *_matrix(layer.pw_conv)
     if not hasattr(layer, "exp_conv"):
-        return [], dw, _matrix(layer.pw_conv), 0
-    return _matrix(layer.exp_conv), dw, _matrix(layer.pw_conv), layer.exp_conv.groups
+        return MobiVariWeights(None, None, *rest, groups=0)
+    return MobiVariWeights(*_matrix(layer.exp_conv), *rest, groups=layer.exp_conv.groups)
 
 
-def _matrix(layer: Any) -> list[Tensor]:
+def _matrix(layer: Any) -> tuple[Tensor, Tensor]:
     """Weight (C_out, C_in / groups) and bias (C_out) of a 1x1 convolution."""
-    return [layer.weight.flatten(1), layer.bias]
+    return layer.weight.flatten(1), layer.bias
 
 
 # D-RAMiT block --------------------------------------------------------------------------------------------------------
@@ -74,22 +73,25 @@ def _matrix(layer: Any) -> list[Tensor]:
 
 def _supports_block(block: Any, x: Tensor) -> bool:
     channels = *_channels(block.mobivari), block.ffn.hidden.out_channels
-    return binding.fits(x, *channels, side=block.sp_attn.window_size)
+    return binding.is_supported(x, *channels, side=block.sp_attn.window_size)
 
 
 def _run_block(block: Any, x: Tensor, previous: Tensor | None = None) -> BlockOutput:
     helpers = previous if block.helper else None
-    fused = inference.knows(x.shape[-1], block.sp_attn.heads, block.ch_attn.heads) and not torch.is_grad_enabled()
+    fused = (
+        inference.is_supported(x.shape[-1], block.sp_attn.heads, block.ch_attn.heads) and not torch.is_grad_enabled()
+    )
     attentions = (_attend_fused if fused else _attend)(block, x, helpers)
-    mobivari = mobivari_weights(block.mobivari)
-    x, mixed = transform(attentions, x, *mobivari, norms_and_ffn(block), block.last)
-    return BlockOutput(x, attentions, mixed if block.last else None)
+    weights = mobivari_weights(block.mobivari)
+    x, mixed = post_attention(attentions, x, weights, feed_forward_weights(block), keep_mixed=block.last)
+    return BlockOutput(x, attentions, mixed)
 
 
-def norms_and_ffn(block: Any) -> list[Tensor]:
-    """Weights and biases of the first norm, the hidden layer, the output layer and the second norm."""
+def feed_forward_weights(block: Any) -> FeedForwardWeights:
+    """Weights of the norms and of the feed-forward network of a block as the kernels take them."""
     norm1, norm2, ffn = block.norm1.norm, block.norm2.norm, block.ffn
-    return [norm1.weight, norm1.bias, *_matrix(ffn.hidden), *_matrix(ffn.out), norm2.weight, norm2.bias]
+    layers = *_matrix(ffn.hidden), *_matrix(ffn.out)
+    return FeedForwardWeights(norm1.weight, norm1.bias, *layers, norm2.weight, norm2.bias)
 
 
 def _attend_fused(block: Any, x: Tensor, helpers: Tensor | None) -> Tensor:
@@ -122,7 +124,7 @@ def _attend(block: Any, x: Tensor, helpers: Tensor | None) -> Tensor:
 def _window_attention(qkv: Tensor, helper: Tensor | None, scale: Tensor, bias: Tensor) -> Tensor:
     """Attention within windows: (windows, M^2, 3*L*d), helper (windows, M^2, d) -> (windows, M^2, L*d)."""
     heads = len(scale)
-    if training.fits(qkv, qkv.shape[-1] // (3 * heads)):
+    if training.is_supported(qkv, qkv.shape[-1] // (3 * heads)):
         return training.window_attention(qkv, helper, scale, bias)
     q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # (windows, L, M^2, d)
     v = v if helper is None else v * helper.unsqueeze(1)

@@ -1,10 +1,13 @@
-"""Finds the compiled kernels for this processor."""
+"""Finds the compiled kernels for this processor, and makes sure that they are those that this package expects."""
 
 import ctypes
 import importlib.util
 import os
 import warnings
-from pathlib import Path
+from itertools import zip_longest
+from typing import NamedTuple
+
+from ramit_arch.kernels.cpu import abi
 
 import torch
 
@@ -15,30 +18,64 @@ SWITCH = "RAMIT_KERNELS"
 """Environment variable; 0 does without the kernels."""
 
 
-def _load() -> ctypes.CDLL | None:
-    variant = VARIANTS.get(torch.backends.cpu.get_cpu_capability())
-    if variant is None or os.environ.get(SWITCH) == "0":
-        return None
+class Limits(NamedTuple):
+    """Sizes that the kernels were compiled for, from abi.h."""
+
+    padding: int
+    window_size: int
+    max_channels: int
+    max_head_dim: int
+    max_channel_qk: int
+
+
+class Library(NamedTuple):
+    """Compiled kernels, and their limits."""
+
+    functions: ctypes.CDLL
+    limits: Limits
+
+
+def library() -> Library | None:
+    """Compiled kernels; None if none were built for this processor, or the environment says RAMIT_KERNELS=0."""
+    return _library
+
+
+def load(variant: str) -> Library | None:
+    """Load one of the `VARIANTS`; None if it was not built, or is refused."""
     found = importlib.util.find_spec(f"{__package__}.{variant}")
-    if found is None or found.origin is None:
-        return None
-    if _is_stale(Path(found.origin)):
+    return None if found is None or found.origin is None else open_library(found.origin)
+
+
+def open_library(path: str) -> Library | None:
+    """Load a library; one with other structures or another ABI version is refused with a warning of one line."""
+    functions = ctypes.CDLL(path)
+    difference = _difference(functions)
+    if difference:
         warnings.warn(
-            f"{found.origin} is older than its sources, and not used; build it again: pip install -e .", stacklevel=2
+            f"{path} is not used: its {difference} is not that of this package; build it again: pip install -e .",
+            stacklevel=2,
         )
         return None
-    return ctypes.CDLL(found.origin)
+    limits = abi.Limits.in_dll(functions, "ramit_limits")
+    return Library(functions, Limits(*(getattr(limits, name) for name in Limits._fields)))
 
 
-def _is_stale(build: Path) -> bool:
-    """Whether the sources, which lie beside the build in a checkout, have changed since: it may expect other data."""
-    sources = [path for pattern in ("*.cpp", "*.h") for path in build.parent.glob(pattern)]
-    return any(source.stat().st_mtime > build.stat().st_mtime for source in sources)
+def _difference(functions: ctypes.CDLL) -> str:
+    """First part of the library's description of itself that is not as expected; nothing if all is."""
+    if not hasattr(functions, "ramit_abi"):
+        return "ABI version"
+    functions.ramit_abi.restype = ctypes.c_char_p
+    found = functions.ramit_abi().decode().splitlines()
+    for one, expected in zip_longest(found, abi.description(), fillvalue=""):
+        if one != expected:
+            name = (expected or one).split()[0]
+            return "ABI version" if name == "version" else f"structure {name}"
+    return ""
+
+
+def _load() -> Library | None:
+    variant = VARIANTS.get(torch.backends.cpu.get_cpu_capability())
+    return None if variant is None or os.environ.get(SWITCH) == "0" else load(variant)
 
 
 _library = _load()
-
-
-def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None where none were built for this processor, or the environment says RAMIT_KERNELS=0."""
-    return _library

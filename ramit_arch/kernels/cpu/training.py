@@ -1,41 +1,27 @@
-"""Spatial attention with gradients on a CPU: PyTorch operators around the C++ kernels of training.cpp."""
+"""Attention within windows on a CPU, with gradients, by the C++ kernels of window_attention.cpp."""
 
-import ctypes
 from typing import Any
 
-from ramit_arch.kernels.cpu import binding
-from ramit_arch.kernels.cpu.binding import MOST_HEAD_DIM, address, call, ready
-from ramit_arch.kernels.cpu.library import library
+from ramit_arch.kernels.cpu import abi
+from ramit_arch.kernels.cpu.binding import available, call, compiled, contiguous_float32, pack
 
 import torch
 from torch import Tensor
 
-TOKENS = 64
-"""Of a window. As in vectors.h, where it is PIXELS."""
 
-
-class _Attention(ctypes.Structure):
-    _fields_ = binding.fields("windows heads head_dim row", "qkv gate scale bias y")
-
-
-class _Gradients(ctypes.Structure):
-    _fields_ = binding.fields("", "y qkv gate scale bias")
-
-
-def fits(qkv: Tensor, head_dim: int) -> bool:
-    """Whether `window_attention` can take queries, keys and values.
+def is_supported(qkv: Tensor, head_dim: int) -> bool:
+    """Whether `window_attention` can compute with these queries, keys and values.
 
     Args:
-        qkv: (windows, n, row), as for `window_attention`.
+        qkv: As for `window_attention`, (windows, n, row).
         head_dim: Channels d of a head.
     """
+    kernels = available(qkv)
     return (
-        qkv.device.type == "cpu"
+        kernels is not None
         and qkv.dtype == torch.float32
-        and qkv.shape[1] == TOKENS
-        and head_dim <= MOST_HEAD_DIM
-        and not torch.compiler.is_exporting()
-        and library() is not None
+        and qkv.shape[1] == kernels.limits.window_size**2
+        and head_dim <= kernels.limits.max_head_dim
     )
 
 
@@ -44,8 +30,8 @@ def window_attention(
 ) -> Tensor:
     """Cosine attention within windows: `softmax(scale * cos(q, k) + bias) (gate * v)`, head by head.
 
-    Only qkv, gate, scale and bias are kept for the gradient; scores are computed anew. `fits` says whether this can be
-    called.
+    Only qkv, gate, scale and bias are kept for the gradient; scores are computed anew. `is_supported` says whether
+    this can be called.
 
     Args:
         qkv: Queries of all heads, then keys, then values, (windows, 64, row), row >= 3*L*d. Columns beyond are ignored;
@@ -72,9 +58,7 @@ def window_attention(
 @torch.library.custom_op("ramit::window_attention", mutates_args=())
 def _window_attention(qkv: Tensor, gate: Tensor | None, scale: Tensor, bias: Tensor, head_dim: int) -> Tensor:
     y = qkv.new_empty(*qkv.shape[:2], len(scale) * head_dim, dtype=torch.float32)
-    attention, kept = _structure(qkv, gate, scale, bias, head_dim, y)
-    call("window_attention_forward", attention, torch.get_num_threads())
-    del kept
+    call("window_attention_forward", _structure(qkv, gate, scale, bias, head_dim, y))
     return y
 
 
@@ -87,16 +71,16 @@ def _(qkv: Tensor, gate: Any, scale: Tensor, bias: Any, head_dim: int) -> Tensor
 def _window_attention_backward(
     dy: Tensor, qkv: Tensor, gate: Tensor | None, scale: Tensor, bias: Tensor, head_dim: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of qkv, gate (empty where there is none), scale and bias."""
+    """Gradients of qkv, gate (empty if there is none), scale and bias."""
     threads = torch.get_num_threads()
-    attention, kept = _structure(qkv, gate, scale, bias, head_dim, None)
-    dy = dy.float().contiguous()
     dqkv = torch.empty(qkv.shape)
     dgate = None if gate is None else torch.empty(gate.shape)
     dscale = torch.zeros(threads, *scale.shape, dtype=torch.float64)
     dbias = torch.zeros(threads, *bias.shape)
-    call("window_attention_backward", attention, _Gradients(*map(address, (dy, dqkv, dgate, dscale, dbias))), threads)
-    del kept
+    gradients = pack(
+        abi.WindowAttentionGradients, y=contiguous_float32(dy), qkv=dqkv, gate=dgate, scale=dscale, bias=dbias
+    )
+    call("window_attention_backward", _structure(qkv, gate, scale, bias, head_dim, None), gradients)
     return (
         dqkv.to(qkv.dtype),
         scale.new_empty(0) if gate is None or dgate is None else dgate.to(gate.dtype),
@@ -113,11 +97,20 @@ def _(dy: Any, qkv: Tensor, gate: Tensor | None, scale: Tensor, bias: Tensor, he
 
 def _structure(
     qkv: Tensor, gate: Tensor | None, scale: Tensor, bias: Tensor, head_dim: int, y: Tensor | None
-) -> tuple[ctypes.Structure, list[Tensor | None]]:
-    # Under autocast some of them may be bfloat16. The kernel has the bias as keys by queries.
-    windows, _, row = qkv.shape
-    tensors = [*map(ready, (qkv, gate, scale, bias.mT)), y]
-    return _Attention(windows, len(scale), head_dim, row, *map(address, tensors)), tensors
+) -> abi.Structure:
+    return pack(
+        abi.WindowAttention,
+        windows=qkv.shape[0],
+        heads=len(scale),
+        head_dim=head_dim,
+        row=qkv.shape[2],
+        # Under autocast some of them may be bfloat16.
+        qkv=contiguous_float32(qkv),
+        gate=None if gate is None else contiguous_float32(gate),
+        scale=contiguous_float32(scale),
+        bias=contiguous_float32(bias.mT),
+        y=y,
+    )
 
 
 def _keep(ctx: Any, inputs: Any, output: Any) -> None:
@@ -136,13 +129,16 @@ _window_attention.register_autograd(_backward, setup_context=_keep)
 def _check_shapes(qkv: Tensor, gate: Tensor | None, scale: Tensor, bias: Tensor, head_dim: int) -> None:
     # The kernel would read and write beyond the ends.
     (windows, tokens, row), (heads,) = qkv.shape, scale.shape
-    if (
-        tokens != TOKENS
-        or row < 3 * heads * head_dim
-        or not heads
-        or not 0 < head_dim <= MOST_HEAD_DIM
-        or bias.shape != (heads, tokens, tokens)
-        or (gate is not None and gate.shape != (windows, tokens, head_dim))
-    ):
+    matching = (
+        row >= 3 * heads * head_dim
+        and heads > 0
+        and head_dim > 0
+        and bias.shape == (heads, tokens, tokens)
+        and (gate is None or gate.shape == (windows, tokens, head_dim))
+    )
+    if matching:
+        limits = compiled().limits
+        matching = tokens == limits.window_size**2 and head_dim <= limits.max_head_dim
+    if not matching:
         shapes = [None if x is None else tuple(x.shape) for x in (qkv, gate, scale, bias)]
         raise ValueError(f"window_attention: qkv, gate, scale and bias of shapes {shapes} with head_dim {head_dim}")
