@@ -1,7 +1,7 @@
-"""Measures how fast the networks are beside a literal reading of their definition: `python tests/measure_speed.py`.
+"""Measures the speed of the networks beside a literal reading of their definition: `python tests/measure_speed.py`.
 
-Reference and network run in turn, in one process and with the same weights, so a machine that drifts hits both alike.
-Memory is measured in processes of their own. See `--help` for what can be chosen.
+Reference and network run in turn, in one process and with the same weights, so a drift of the machine affects both.
+Memory is measured in separate processes. See `--help` for what can be chosen.
 """
 
 import json
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# All of this is here and not in main(): the processes that measure import this file anew.
+# Here and not in main(), because the measuring processes import this file, too.
 TESTS = Path(__file__).resolve().parent
 # A folder of the tests is called ramit_model, too.
 sys.path[:] = [str(TESTS / "support"), *(path for path in sys.path if Path(path).resolve() != TESTS)]
@@ -60,14 +60,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "RAMiT-slimSR": {"variant": "RAMiT-slimSR", "task": "SR", "scale": 2},
     "RAMiT-CDN": {"variant": "RAMiT", "task": "CDN", "scale": 1},
 }
-"""What `--networks` calls a network -> arguments of it and of its reference."""
+"""Name in `--networks` -> arguments of the network and of its reference."""
 
 FORMS = {
     f"{precision}{'-compiled' if compiled else ''}": (precision, compiled)
     for precision in PRECISIONS
     for compiled in (False, True)
 }
-"""What `--forms` calls a form -> precision, whether torch.compile is used."""
+"""Name in `--forms` -> precision, whether torch.compile is used."""
 
 DEVICES: dict[str, dict[str, Any]] = {
     "cpu": {
@@ -77,10 +77,10 @@ DEVICES: dict[str, dict[str, Any]] = {
     },
     "cuda": {"forms": list(FORMS), "inputs": [(640, 360)], "train": (64, 64, 32)},
 }
-"""What is measured by default."""
+"""Defaults of each device."""
 
 SETTINGS = {"plain": False, "basicsr": True}
-"""How memory is had -> whether freed memory is kept: a process as Python starts it, or as `basicsr` does."""
+"""Setting -> whether freed memory is kept: a process as Python starts it, or as `basicsr` does."""
 
 REFERENCE = "reference"
 WARMUP = 2
@@ -89,7 +89,7 @@ COPIED = 1 << 30
 """Bytes; far more than caches hold."""
 
 TRAIN_PASSES = 3
-"""A training step in forward passes: the backward pass computes two matrix products for each one."""
+"""Cost of a training step in forward passes: the backward pass has two matrix products for each one."""
 
 NOTES = (
     "Time: median of {pairs} runs, reference and forms in turn. Ratio: the time of the reference over that of the "
@@ -103,7 +103,7 @@ NOTES = (
 )
 
 
-# What to measure ------------------------------------------------------------------------------------------------------
+# Jobs ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class Job:
 
     Attributes:
         network: Name in `NETWORKS`.
-        case: What the reference runs.
-        forms: Form -> what the network runs.
+        case: Case of the reference.
+        forms: Form -> case of the network.
     """
 
     network: str
@@ -131,7 +131,7 @@ class Job:
         return self.case.words.partition(",")[0]
 
     def cases(self) -> dict[str, tuple[Case, dict[str, Any]]]:
-        """Name -> what to run, options of the network; the reference first."""
+        """Name -> case and options of the network; the reference first."""
         options = NETWORKS[self.network]
         ours = {form: (case, {"type": "RAMiT", **options}) for form, case in self.forms.items()}
         return {REFERENCE: (self.case, {"type": "LiteralRAMiT", **options}), **ours}
@@ -151,7 +151,7 @@ def jobs_of(args: Namespace) -> list[Job]:
 
 
 def mult_adds(job: Job) -> float:
-    """Those of a run: of all images, and of the backward pass where there is one."""
+    """Mult-Adds of a run, over all images, with those of the backward pass if there is one."""
     network = build_network(job.cases()[REFERENCE][1])
     output = (job.case.width * job.scale, job.case.height * job.scale)
     counted = count(network, channels=network.in_channels, scale=job.scale, unit=network.size_unit, output=output)
@@ -181,7 +181,7 @@ def measure_job(job: Job, setting: str, pairs: int, bar: Any) -> dict[str, Any]:
     except Exception as error:
         if not isinstance(error, KilledError) and not is_out_of_memory(error):
             raise
-        rounds = []  # each had memory enough by itself
+        rounds = []  # each had enough memory by itself
         for name in working:
             memory[name] = {"failure": f"{OUT_OF_MEMORY} with all forms loaded"}
     times = {name: [seconds[name] for seconds in rounds] for name in (rounds[0] if rounds else ())}
@@ -199,12 +199,12 @@ def peak_memory(case: Case, network_g: dict[str, Any], scale: int, *, keep_memor
 def entry(
     job: Job, setting: str, memory: Mapping[str, dict[str, Any]], times: Mapping[str, Sequence[float]]
 ) -> dict[str, Any]:
-    """What was found out about a job.
+    """Results of a job.
 
     Args:
-        job: What was measured.
+        job: Measured job.
         setting: Key of `SETTINGS`.
-        memory: Reference and forms -> what `probe` yields.
+        memory: Reference and forms -> value of `probe`.
         times: Reference and forms that worked, matrix products and copies -> seconds of each run.
     """
     adds = mult_adds(job)
@@ -254,20 +254,20 @@ def _cost(
     }
 
 
-# In a process of its own ----------------------------------------------------------------------------------------------
+# In a separate process
 
 
 def time_job(job: Job, names: Sequence[str], pairs: int, *, keep_memory: bool) -> Iterator[dict[str, float]]:
-    """Run reference and forms in turn, and what they are measured against.
+    """Run reference, forms and matrix products in turn.
 
     Args:
-        job: What to run.
-        names: Those of the reference and the forms that work.
+        job: Job to run.
+        names: Names of the reference and the forms that work.
         pairs: Runs that count.
-        keep_memory: As in `probe`.
+        keep_memory: Whether the process keeps freed memory, as in `probe`.
 
     Yields:
-        Of each run: name -> seconds; also of `matmul float32`, ... and, on a GPU, of `copy`.
+        Name -> seconds, for each run; also for `matmul float32`, ... and, on a GPU, `copy`.
     """
     (prepare_process if keep_memory else be_quiet)()
     cases = job.cases()
@@ -284,7 +284,7 @@ def time_job(job: Job, names: Sequence[str], pairs: int, *, keep_memory: bool) -
 
 
 class MatrixProduct:
-    """The product of two square matrices: the most that a network could hope for."""
+    """Product of two square matrices: the upper limit for a network."""
 
     def __init__(self, precision: str, device: str) -> None:
         side, kind = MATRIX_SIDE[device], autocast_type(precision) or torch.float32
@@ -311,7 +311,7 @@ class Copy:
 
 
 def published_quality(assets: str, device: str) -> Iterator[dict[str, Any]]:
-    """What RAMiT-1 x2 with its published weights makes of Set5.
+    """Measure the quality of RAMiT-1 x2 with its published weights on Set5.
 
     Args:
         assets: Folder with `weights/RAMiT-1_X2.pth` and `images/Set5`.
@@ -393,7 +393,7 @@ def _cells(cost: dict[str, Any], *, is_reference: bool) -> list[str]:
 
 
 def limits(entries: Sequence[dict[str, Any]], device: str) -> str:
-    """What the machine itself reached, in a line."""
+    """Rates of matrix products and copies on this machine, in a line."""
     rates: dict[str, list[float]] = {}
     for found in entries:
         for precision, rate in found["matmul_gflops"].items():
@@ -489,7 +489,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     if not (args.inputs or args.train or args.quality):
         parser.error("nothing to measure; give --inputs, --train or --quality")
     if args.out and (args.out.is_dir() or not args.out.parent.is_dir()):
-        parser.error(f"argument --out: {args.out} is no file in a folder that is there")
+        parser.error(f"argument --out: {args.out} is not a file in an existing folder")
     return args
 
 
@@ -535,7 +535,7 @@ def report(found: Mapping[str, Any], settings: Sequence[str], forms: Sequence[st
             yield f"**{setting}** ({keeps})"
             yield table(entries, forms)
             yield limits(entries, device)
-        memory = "resident memory of a process of its own" if device == "cpu" else "allocated by torch"
+        memory = "resident memory of a separate process" if device == "cpu" else "allocated by torch"
         notes = [note.format(pairs=found["pairs"], side=MATRIX_SIDE[device], memory=memory) for note in NOTES]
         yield "\n".join(f"- {note}" for note in notes)
     if found["quality"]:

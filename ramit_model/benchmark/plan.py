@@ -1,4 +1,4 @@
-"""What to measure: the option file of a benchmark, checked before anything runs."""
+"""Plan of a benchmark: its option file, checked before anything runs."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ BICUBIC, INPUT = "bicubic", "input"
 """Names of the baselines without a network: the LQ image enlarged as MATLAB does it, or as it is."""
 
 PARTS = ("quality", "cost")
-"""What `--only` knows beside networks and data sets."""
+"""Values of `--only` besides networks and data sets."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Network:
     """A network to measure.
 
     Attributes:
-        name: What the option file calls it.
-        network_g: Its options.
-        weights: File, or None: no quality.
+        name: Name in the option file.
+        network_g: Options of the network.
+        weights: File; None to measure no quality.
         param_key: Key of the weights in a BasicSR file.
         published: Entry of the published figures, or None.
     """
@@ -51,13 +51,13 @@ class Network:
 
 @dataclass(frozen=True)
 class StripPlan:
-    """A comparison picture to draw.
+    """A comparison strip to draw.
 
     Attributes:
-        dataset: Test set.
-        image: Name; None: the first one.
-        crop: Left, top, width, height in GT pixels; None: where there is most detail.
-        size: Side of a crop that is not given.
+        dataset: Image set.
+        image: Name of the image; None for the first one.
+        crop: Left, top, width, height in GT pixels; None for the window with most detail.
+        size: Side of that window, pixels.
     """
 
     dataset: str
@@ -71,22 +71,22 @@ class Plan:
     """Everything to measure.
 
     Attributes:
-        name: Of the benchmark.
-        option_file: Its path.
-        options: Its content, with what the command line replaced.
+        name: Name of the benchmark.
+        option_file: Path of the option file.
+        options: Content of the option file, with the overrides of the command line.
         scale: Output size over input size.
-        num_gpu: 0: the CPU restores the images of the test sets.
+        num_gpu: Number of GPUs that restore images, 0 or 1; 0 for the CPU.
         baseline: Network that times are compared with.
-        networks: At least one.
-        datasets: Blocks of the test sets, as the tester takes them.
+        networks: Networks, at least one.
+        datasets: Option blocks of the image sets, as in a test.
         metrics: Metric -> block.
-        tile: Side of the tiles that images are restored in where memory is short, in LQ pixels; None: not at all.
-        cases: What to time.
-        runs: Of each case.
+        tile: Side of the tiles for images that do not fit into memory, LQ pixels; None for no tiles.
+        cases: Cases to time.
+        runs: Runs of each case.
         warmup: Runs before them that do not count.
-        strips: Pictures to draw.
-        limit: Images of a test set at the most; None: all.
-        missing: What the option file names and is not there, a line each.
+        strips: Strips to draw.
+        limit: Largest number of images of a set; None for all.
+        missing: Missing files and folders that the option file names, one line each.
     """
 
     name: str
@@ -150,7 +150,9 @@ def load_plan(
     networks = [_network(name, block, options, file) for name, block in options["networks"].items()]
     baseline = options.get("baseline") or networks[0].name
     if baseline not in options["networks"]:
-        raise InputError(f"{file}: baseline: {baseline!r} is no network here{suggest(baseline, options['networks'])}")
+        raise InputError(
+            f"{file}: baseline: {baseline!r} is not a network of this benchmark{suggest(baseline, options['networks'])}"
+        )
     val = _check_val(options, file)
     datasets = _test_sets(options, file)
     cost = _check_cost(options, file)
@@ -231,7 +233,7 @@ def _test_sets(options: Options, file: str) -> list[Options]:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{file}: datasets: two are called {name}; rename one")
-    # What BasicSR's parser adds.
+    # BasicSR's parser adds phase and scale.
     return [{**block, "phase": "test", "scale": options["scale"]} for block in spread["datasets"].values()]
 
 

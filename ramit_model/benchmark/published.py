@@ -29,7 +29,7 @@ def _published(entry: dict[str, Any]) -> Published:
 
 
 def names() -> list[str]:
-    """What `load` has figures of."""
+    """Names of all networks with published figures."""
     return list(load())
 
 
@@ -39,8 +39,8 @@ def comparable(dataset_name: str, image_count: int, metrics: Mapping[str, Mappin
     Args:
         dataset_name: With the noise level for denoising, which nothing is published for here: `Urban100_sigma25`.
         image_count: How many images were measured.
-        metrics: Name -> block in the option file. Those called `psnr` and `ssim` must follow the protocol, and one of
-            them must be there; others do not matter.
+        metrics: Name -> block in the option file. `psnr` and `ssim` must follow the protocol, and one of them must be
+            there; others do not matter.
         scale: Output size over input size.
     """
     content = _content()

@@ -1,4 +1,4 @@
-"""What a benchmark found out: plain dataclasses, which `results.json` holds as they are. Reports read nothing else."""
+"""Results of a benchmark: plain dataclasses, written to `results.json` as they are. Reports read nothing else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Counts:
-    """What a network is, whatever it runs on.
+    """Counts of a network, independent of the machine.
 
     Attributes:
-        parameters: Trainable numbers.
-        mult_adds: Multiplications, each with its addition, of all convolutions and matrix products.
-        activations: Numbers that convolutions and matrix products put out.
+        parameters: Number of parameters.
+        mult_adds: Multiply-accumulate operations of all convolutions and matrix products.
+        activations: Elements of the outputs of all convolutions and matrix products.
         output: Width and height of the output that `mult_adds` and `activations` belong to, pixels.
     """
 
@@ -46,11 +46,11 @@ class Published:
     """Published figures of a network.
 
     Attributes:
-        source: Where they were published.
-        parameters: As published; papers round.
+        source: Publication.
+        parameters: Published number; papers round.
         mult_adds: For an output of `PUBLISHED_OUTPUT`.
         sets: Name of a test set -> its figures; averages over the whole set.
-        counts_note: A sentence on what was counted otherwise than here, where that makes a difference.
+        counts_note: Sentence on a difference in counting, if there is one.
     """
 
     source: str
@@ -73,11 +73,11 @@ class NetworkInfo:
     """A network of the benchmark.
 
     Attributes:
-        name: What the option file calls it.
-        network_g: Its options.
-        weights: None: its cost is measured, its quality is not.
-        counts: None where counting failed.
-        published: None where nothing is known.
+        name: Name in the option file.
+        network_g: Options of the network.
+        weights: File of weights; None if only the cost is measured.
+        counts: Counts; None if counting failed.
+        published: Published figures, if any.
     """
 
     name: str
@@ -89,7 +89,7 @@ class NetworkInfo:
 
 @dataclass(frozen=True)
 class NetworkQuality:
-    """What a network, or the input itself, is worth on a test set.
+    """Quality of a network, or of the baseline without one, on an image set.
 
     Attributes:
         images: Image -> metric -> value; without those that ran out of memory.
@@ -97,7 +97,7 @@ class NetworkQuality:
         interval: Metric -> bootstrap confidence interval of that mean; empty for fewer than two images.
         difference: Metric -> measured less published average; empty where nothing is published for this set, where
             images are missing, or where other metrics were measured than published.
-        tiled: Images that were restored in tiles, for want of memory.
+        tiled: Images restored in tiles because memory was too small.
         out_of_memory: Images that could not be restored.
     """
 
@@ -114,13 +114,13 @@ class Comparison:
     """A Wilcoxon signed-rank test between the PSNRs of two networks on the same images.
 
     Attributes:
-        first: A network.
-        second: Another one.
-        images: How many both restored.
+        first: First network.
+        second: Second network.
+        images: Number of images that both restored.
         mean_difference: PSNR of `first` less that of `second`, mean over the images, dB.
         interval: Bootstrap confidence interval of that mean; None for fewer than two images.
-        p: Of the test, two-sided.
-        p_holm: The same, corrected by Holm's method for the number of comparisons on this test set.
+        p: Two-sided p-value.
+        p_holm: P-value corrected by Holm's method for the number of comparisons on this test set.
     """
 
     first: str
@@ -134,16 +134,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class SetQuality:
-    """A test set.
+    """Quality on an image set.
 
     Attributes:
-        name: What the option file calls it; denoising: with the noise level, `McMaster_sigma25`.
-        images: Their names, in order.
-        image_count: How many the set has; more than `images` where a limit was given.
+        name: Name in the option file; for denoising with the noise level, `McMaster_sigma25`.
+        images: Names of the images, in order.
+        image_count: Number of images in the set; larger than that of `images` if a limit was given.
         metrics: Metric -> its block in the option file.
-        reference: What stands for no network at all: `bicubic` or `input`.
+        reference: Name of the baseline without a network: `bicubic` or `input`.
         results: Network -> its quality; `reference` first.
-        comparisons: Of every two networks.
+        comparisons: Comparisons of every two networks.
     """
 
     name: str
@@ -157,7 +157,7 @@ class SetQuality:
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed, the same for all networks.
+    """Settings of a timed run, the same for all networks.
 
     Attributes:
         mode: `forward`, or `train` for a step of training (forward, L1 loss, backward, Adam).
@@ -165,8 +165,8 @@ class Case:
         precision: `float32`, `tf32`, `bfloat16` or `float16`.
         memory_format: `contiguous` or `channels_last`.
         compiled: Whether torch.compile was used.
-        width: Of the input, pixels.
-        height: Of the input, pixels.
+        width: Width of the input, pixels.
+        height: Height of the input, pixels.
         batch: Images in the input.
     """
 
@@ -181,7 +181,7 @@ class Case:
 
     @property
     def words(self) -> str:
-        """All of it in a line: `forward 8 x 64x64, float32, cuda, compiled`."""
+        """Description in one line: `forward 8 x 64x64, float32, cuda, compiled`."""
         images = f"{self.batch} x " if self.batch > 1 else ""
         parts = [f"{self.mode} {images}{self.width}x{self.height}", self.precision, self.device]
         parts += ["channels last"] if self.memory_format == "channels_last" else []
@@ -190,19 +190,19 @@ class Case:
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """What a network costs in a case.
+    """Cost of a network in a case.
 
     Attributes:
         failure: None, `out of memory`, or another reason why there are no times.
-        seconds: Of each run; run i of all networks came one after the other.
-        median: Of `seconds`.
+        seconds: Time of each run; run i of all networks came one after the other.
+        median: Median of `seconds`.
         spread: Quartiles of `seconds`.
         ratio: Median of the ratios of the baseline's time to this network's, run by run: above 1 is faster than the
             baseline. None without a baseline.
         ratio_spread: Quartiles of these ratios.
         images_per_second: Throughput, batch over median.
-        peak_memory: Most memory held at a time beyond what holds the process and the weights, bytes. On a CPU, resident
-            memory of a process of its own; on a GPU, what torch allocated.
+        peak_memory: Peak memory beyond that of the process and the weights, bytes: on a CPU, resident memory of a
+            separate process; on a GPU, memory allocated by torch.
     """
 
     failure: str | None
@@ -217,7 +217,7 @@ class NetworkCost:
 
 @dataclass(frozen=True)
 class CaseCost:
-    """What the networks cost in a case."""
+    """Costs of all networks in a case."""
 
     case: Case
     networks: dict[str, NetworkCost]
@@ -228,12 +228,12 @@ class Strip:
     """A comparison picture.
 
     Attributes:
-        dataset: Test set.
-        image: Name.
-        crop: Left, top, width, height of what is enlarged, in GT pixels.
+        dataset: Image set.
+        image: Name of the image.
+        crop: Left, top, width, height of the enlarged window, in GT pixels.
         file: PNG, below the folder of the report.
         psnr: Network (the reference first) -> PSNR of the whole image, dB.
-        crop_psnr: The same of the crop alone.
+        crop_psnr: Network -> PSNR of the crop alone, dB.
     """
 
     dataset: str
@@ -246,22 +246,22 @@ class Strip:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything.
+    """Results of a benchmark.
 
     Attributes:
-        name: Of the benchmark.
-        option_file: Its path.
-        options: Its content, with what the command line replaced.
-        finished: When, UTC, ISO 8601.
+        name: Name of the benchmark.
+        option_file: Path of the option file.
+        options: Content of the option file, with the overrides of the command line.
+        finished: Time of the end, UTC, ISO 8601.
         scale: Output size over input size.
         baseline: Network that times are compared with.
-        machine: What it ran on: `system`, `cpu`, `cores`, `memory_gb`, `gpu` (None without), ...
+        machine: Facts about the machine: `system`, `cpu`, `cores`, `memory_gb`, `gpu` (None without), ...
         versions: Package -> version, `python` first.
         networks: In the order of the option file.
         datasets: In the order of the option file.
         costs: In the order of the option file.
         strips: In the order of the option file.
-        notes: What the option file names and was not there, a line each.
+        notes: Missing files and folders that the option file names, one line each.
     """
 
     name: str
@@ -280,5 +280,5 @@ class Results:
 
 
 def psnr_metric(metrics: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """What the option file calls PSNR, among its metrics."""
+    """Name of PSNR among the metrics of the option file; None if it is not measured."""
     return next((name for name, block in metrics.items() if block.get("type") == "calculate_psnr"), None)

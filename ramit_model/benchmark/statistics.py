@@ -19,7 +19,7 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     Bias-corrected and accelerated (BCa); by percentiles where that is undefined, as for values that are all the same.
 
     Args:
-        values: Of a sample.
+        values: Values of a sample.
 
     Returns:
         None for fewer than two values, or if one is not finite (the PSNR of a perfect result is not).
@@ -71,7 +71,7 @@ def compare(results: Mapping[str, Mapping[str, float]]) -> list[Comparison]:
 def _differences(first: Mapping[str, float], second: Mapping[str, float]) -> list[float]:
     """First less second, of each image that both have."""
     common = [(value, second[image]) for image, value in first.items() if image in second]
-    # Two perfect results are equal, but infinity less infinity is no number.
+    # Two perfect results are equal, but infinity less infinity is NaN.
     return [0.0 if a == b else a - b for a, b in common]
 
 
@@ -79,7 +79,7 @@ def wilcoxon(differences: Sequence[float]) -> float:
     """The p-value of Wilcoxon's signed-rank test, two-sided; exact where SciPy can.
 
     Args:
-        differences: Of pairs. Zeros are left out, as Wilcoxon did.
+        differences: Differences of pairs. Zeros are left out, as Wilcoxon did.
 
     Returns:
         1 where no difference is left.
@@ -96,7 +96,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 6, 1979.
 
     Args:
-        p_values: Of all tests of a family.
+        p_values: P-values of all tests of a family.
 
     Returns:
         Corrected p-values in the same order, at most 1.
@@ -121,11 +121,11 @@ def quartiles(values: Sequence[float]) -> Interval:
 
 
 def paired_ratios(baseline_seconds: Sequence[float], seconds: Sequence[float]) -> list[float]:
-    """How many times as fast as the baseline a network was, run by run.
+    """Speed of a network relative to the baseline, run by run.
 
     Args:
-        baseline_seconds: Of the baseline's runs.
-        seconds: Of the network's runs, each next to the baseline's of the same index.
+        baseline_seconds: Time of each run of the baseline.
+        seconds: Time of each run of the network, next to the baseline's of the same index.
 
     Returns:
         Above 1 is faster than the baseline.

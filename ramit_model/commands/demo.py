@@ -16,11 +16,11 @@ from datasets_prep.demo_set import prepare_demo_set
 NEAREST = Image.Resampling.NEAREST
 MARGIN, CAPTION = 16, 40
 ZOOM = 2
-"""Pixels of the picture for one pixel of an image, so that differences can be seen."""
+"""Side of an image pixel in the picture, so that differences can be seen."""
 
 
 def run_demo(out: Path) -> int:
-    """Run the whole demo below `out`; what an interrupted one has finished is kept.
+    """Run the whole demo in `out`; finished steps of an interrupted run are kept.
 
     Args:
         out: Folder for data, experiments, results and the picture.
@@ -57,7 +57,7 @@ def run_demo(out: Path) -> int:
 
 
 def recipe_folder() -> Path:
-    """Where the option files are: inside an installed package, or beside it in a checkout."""
+    """Folder of the option files: inside an installed package, or beside it in a checkout."""
     here = Path(__file__).resolve().parents[1]
     return next(folder for folder in (here / "recipes", here.parent / "options") if folder.is_dir())
 
@@ -73,7 +73,7 @@ def _average_psnr(path: Path) -> float:
 
 
 def _read_lmdb(path: Path) -> dict[str, Image.Image]:
-    """Every image of an LMDB, RGB."""
+    """All images of an LMDB by name, RGB."""
     with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin() as transaction:
         return {key.decode(): Image.open(io.BytesIO(content)).convert("RGB") for key, content in transaction.cursor()}
 

@@ -72,7 +72,7 @@ def evaluate(
     indices = range(rank, len(dataset), world)
     if world > 1:
         loader = DataLoader(Subset(dataset, indices))
-    hidden = None if progress_bar and rank == 0 else True  # None: hidden where there is no terminal
+    hidden = None if progress_bar and rank == 0 else True  # None: hidden without a terminal
     bar = tqdm(loader, desc=dataset.opt["name"], unit="image", disable=hidden)
     for index, data in zip(indices, bar, strict=True):
         measured = measure(restore, data, metrics)

@@ -8,18 +8,18 @@ from torch import Tensor, nn
 
 
 def size_unit(net: nn.Module, network_g: dict[str, Any]) -> int:
-    """What multiple height and width of an image must be of, for a network with these options."""
-    # BasicSR's SwinIR works on whole windows only, and does not say so itself.
+    """Multiple, in pixels, that height and width of an input must have for a network with these options."""
+    # BasicSR's SwinIR needs whole windows, and has no attribute that says so.
     return int(getattr(net, "size_unit", network_g.get("window_size", 1)))
 
 
 def run_padded(net: Callable[[Tensor], Tensor], lq: Tensor, unit: int, scale: int) -> Tensor:
-    """The output for images of any size: padded to multiples of `unit` pixels, restored, cropped.
+    """Restore images of any size: pad to multiples of `unit` pixels, run the network, crop.
 
     Args:
         net: (B, C, H, W) -> (B, C, H * scale, W * scale).
         lq: (B, C, H, W).
-        unit: From `size_unit`.
+        unit: Result of `size_unit`.
         scale: Output size over input size.
 
     Returns:
@@ -33,8 +33,8 @@ def pad_symmetric(x: Tensor, unit: int) -> Tensor:
     """Reflect at the right and the bottom, border pixel repeated (c b a | a b c), up to the next multiples of `unit`.
 
     Args:
-        x: (..., H, W), H and W from 1 up; an image smaller than its padding is reflected again and again.
-        unit: Multiple that height and width shall have, in pixels.
+        x: (..., H, W), H and W from 1 up; an image smaller than its padding is reflected repeatedly.
+        unit: Multiple for height and width, in pixels.
 
     Returns:
         (..., ceil(H / unit) * unit, ceil(W / unit) * unit)

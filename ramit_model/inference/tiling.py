@@ -1,4 +1,4 @@
-"""Restores a large image in overlapping tiles, for want of memory."""
+"""Restoring a large image in overlapping tiles, for small memory."""
 
 import math
 from collections.abc import Callable
@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 
 OVERLAP = 32
-"""Of neighbouring tiles, in LQ pixels; a quarter of a tile at the most."""
+"""Overlap of neighboring tiles, in LQ pixels; at most a quarter of a tile."""
 
 
 def run_tiled(restore: Callable[[Tensor], Tensor], lq: Tensor, tile: int, scale: int) -> Tensor:
-    """Restore tile by tile; where tiles overlap, one fades into the other.
+    """Restore tile by tile, blending tiles linearly where they overlap.
 
-    Never exactly the whole image's result where a network sees all of it, as RAMiT's channel attention does.
+    The result differs slightly from that of the whole image if the network sees all of it, as channel attention does.
 
     Args:
         restore: (1, C, h, w) -> (1, C, h * scale, w * scale).
         lq: (1, C, H, W).
-        tile: Largest h and w.
+        tile: Largest h and w, pixels.
         scale: Output size over input size.
 
     Returns:
@@ -42,7 +42,7 @@ def run_tiled(restore: Callable[[Tensor], Tensor], lq: Tensor, tile: int, scale:
 
 
 def _starts(size: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles begin, as evenly as whole pixels allow."""
+    """First pixels of the tiles, evenly spaced up to rounding."""
     if size <= tile:
         return [0]
     count = math.ceil((size - overlap) / (tile - overlap))
@@ -50,6 +50,6 @@ def _starts(size: int, tile: int, overlap: int) -> list[int]:
 
 
 def _fade(size: int, overlap: int, like: Tensor) -> Tensor:
-    """Weights that rise from the ends of a tile inwards, (size,), above 0."""
+    """Blending weights that rise from both ends of a tile, positive, shape (size,)."""
     position = torch.arange(1, size + 1, device=like.device, dtype=like.dtype)
     return torch.minimum(position, size + 1 - position).clamp(max=max(overlap, 1))

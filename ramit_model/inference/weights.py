@@ -1,4 +1,4 @@
-"""Weights: published and BasicSR checkpoints read as data only, and why one does not fit said clearly."""
+"""Weights of published and BasicSR checkpoints, read as data only and checked against a network."""
 
 import os
 import pickle
@@ -11,21 +11,21 @@ from torch import Tensor, nn
 from ramit_model.system.errors import InputError
 
 PARAM_KEYS = ("params_ema", "params")
-"""Where BasicSR puts the weights in its files; published files are bare state dicts."""
+"""Keys of the weights in BasicSR's files; published files are bare state dicts."""
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     """Load a file of `torch.save` into host memory, as data only.
 
     Raises:
-        InputError: The file is missing, cut short, no checkpoint, or holds code.
+        InputError: The file is missing, truncated, not a checkpoint, or holds code.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except pickle.UnpicklingError:
-        # torch reports both foreign pickles and plain garbage so.
+        # torch raises this for foreign pickles and for other files alike.
         raise InputError(f"{path}: no checkpoint of plain tensors, will not be opened; get the weights again") from None
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -35,11 +35,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
 
 
 def read_weights(path: str | os.PathLike[str], param_key: str | None = None) -> dict[str, Tensor]:
-    """The state dict in a published file (bare) or in one of BasicSR's (under `params` or `params_ema`).
+    """Read the state dict from a published file (bare) or one of BasicSR's (under `params` or `params_ema`).
 
     Args:
         path: File written by `torch.save`.
-        param_key: Where a BasicSR file shall be looked into first; a bare file has no such key, and that is no error.
+        param_key: Key to try first in a BasicSR file; a bare file need not have it.
 
     Returns:
         Parameter name -> tensor on the CPU, without DistributedDataParallel's `module.` prefix.
@@ -57,7 +57,7 @@ def read_weights(path: str | os.PathLike[str], param_key: str | None = None) -> 
 
 
 def without_modules(weights: dict[str, Tensor], modules: Collection[str]) -> dict[str, Tensor]:
-    """`weights` less those of the named submodules."""
+    """Weights without those of the named submodules."""
     prefixes = tuple(f"{module}." for module in modules)
     return {name: tensor for name, tensor in weights.items() if not name.startswith(prefixes)}
 
@@ -70,10 +70,10 @@ def check_fit(
     apart_from: Collection[str] = (),
     remedy: str = "check network_g",
 ) -> None:
-    """Make sure that `weights` are exactly those of `net`, or of `net` without the submodules `apart_from`.
+    """Check that `weights` are exactly those of `net`, or of `net` without the submodules `apart_from`.
 
     Raises:
-        InputError: Names or shapes differ; the line gives counts and the first of each kind.
+        InputError: Names or shapes differ; the message gives the count and the first name of each kind.
     """
     own = without_modules(net.state_dict(), apart_from)
     missing = [name for name in own if name not in weights]

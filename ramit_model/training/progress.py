@@ -1,4 +1,4 @@
-"""The progress line of a training: BasicSR's form, with a time to the end that is right, and TensorBoard scalars."""
+"""Progress lines of a training in BasicSR's format, with a correct remaining time, and TensorBoard scalars."""
 
 import datetime
 import time
@@ -13,13 +13,13 @@ from ramit_model.training.schedule import Schedule
 
 
 class ProgressLogger:
-    """Stands in for BasicSR's `MessageLogger`.
+    """Logs the progress of a training; replaces BasicSR's `MessageLogger`.
 
-    The time to the end is what remains at the pace of this process so far, validations and checkpoints included.
+    The remaining time follows from the average pace of this process, validations and checkpoints included.
 
     Args:
         opt: Options after BasicSR's parser.
-        start_iter: Iteration that the training has reached.
+        start_iter: Last iteration before the training was interrupted, or 0.
         tb_logger: TensorBoard writer or None.
     """
 
@@ -31,7 +31,7 @@ class ProgressLogger:
         self.schedule = Schedule.from_options(opt, opt["world_size"]) if self.images else None
 
     def reset_start_time(self) -> None:
-        """Forget the first iteration, which is slower than all others."""
+        """Leave out the first iteration, which is slower than all others."""
         self.start_iter, self.start_time = self.start_iter + 1, time.monotonic()
 
     @master_only
@@ -39,10 +39,10 @@ class ProgressLogger:
         """Log one line.
 
         Args:
-            log_vars: epoch, iter, lrs; time and data_time of an iteration (seconds); the rest are losses and the like.
+            log_vars: epoch, iter, lrs; time and data_time of an iteration (seconds); losses and other scalars.
         """
         epoch, iteration, rates = (log_vars.pop(key) for key in ("epoch", "iter", "lrs"))
-        if self.schedule:  # our loader makes the whole run one epoch: say how often every image was taken
+        if self.schedule:  # our loader makes one epoch of the whole run; log the passes over the images instead
             epoch = self.schedule.patches_before(iteration + 1) // self.images
         seconds, waiting = log_vars.pop("time", 0.0), log_vars.pop("data_time", 0.0)
         numbers = " ".join(f"{name}: {value:.4e}" for name, value in log_vars.items())

@@ -1,4 +1,4 @@
-"""Goes on from a checkpoint: the newest that loads whole, and the random number generators as they were."""
+"""Resuming a training: the newest checkpoint that loads, and the states of the random number generators."""
 
 import random
 import sys
@@ -18,19 +18,19 @@ from ramit_model.system.errors import InputError
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Stands in for BasicSR's function of this name, with and without a GPU.
+    """Load the training state to resume from; replaces BasicSR's function of this name.
 
-    With `--auto_resume` it takes the newest checkpoint that loads whole and says which it passed over. Sets
+    `--auto_resume` takes the newest checkpoint that loads, and names those that it passes over. Sets
     `opt["resume_iter"]`.
 
     Args:
         opt: Options after BasicSR's parser.
 
     Returns:
-        The training state in host memory; None to begin anew.
+        The training state in host memory; None to start from the beginning.
 
     Raises:
-        InputError: The state that the options name does not load; or there are checkpoints, but none is whole.
+        InputError: The state named in the options does not load, or no checkpoint loads although there are some.
     """
     path, state = opt["path"].get("resume_state"), None
     if opt["auto_resume"]:
@@ -42,7 +42,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         return None
     check_resume(opt, state["iter"])
     opt["resume_iter"] = state["iter"]
-    # Our data loader makes one epoch of the whole run, and BasicSR's loop may not begin behind the last one.
+    # Our data loader makes one epoch of the whole run, and BasicSR's loop must not begin after it.
     return {**state, "epoch": 0} if opt["datasets"]["train"]["type"] in PATCH_DATASETS else state
 
 
@@ -61,22 +61,22 @@ def _newest_whole(name: str, *, announce: bool) -> tuple[str | None, dict[str, A
     if passed_over:
         raise InputError(
             f"experiments/{name}: none of {len(passed_over)} checkpoints loads whole; remove or rename the folder to "
-            "begin anew"
+            "start over"
         )
     if announce and Path("experiments", name).is_dir():
-        print(f"--auto_resume: experiments/{name} has no checkpoint yet; the training begins anew", file=sys.stderr)
+        print(f"--auto_resume: experiments/{name} has no checkpoint yet; the training starts over", file=sys.stderr)
     return None, None
 
 
 def _read_state(path: Path) -> dict[str, Any]:
     state = read_checkpoint(path)
     if not isinstance(state, dict) or not {"epoch", "iter", "optimizers"} <= state.keys():
-        raise InputError(f"{path}: is no training state; name a .state file")
+        raise InputError(f"{path}: not a training state; name a .state file")
     return state
 
 
 def random_states() -> dict[str, Any]:
-    """The states of all random number generators of this process, as plain data."""
+    """States of all random number generators of this process, as plain data."""
     _, keys, position, has_gauss, gauss = np.random.get_state()
     states: dict[str, Any] = {
         "python": random.getstate(),
@@ -89,7 +89,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
-    """Put the generators of this process into the states that `random_states` gave."""
+    """Restore the generators of this process from a result of `random_states`."""
     version, keys, gauss = states["python"]
     random.setstate((version, tuple(keys), gauss))
     keys, position, has_gauss, cached = states["numpy"]

@@ -1,4 +1,4 @@
-"""Feeds a training: which patch every iteration takes is a pure function of the seed and the iteration."""
+"""Patches of a training, as a pure function of the seed and the iteration."""
 
 import math
 import random
@@ -23,23 +23,22 @@ basicsr_create_train_val_dataloader = basicsr.train.create_train_val_dataloader
 
 
 SUB_IMAGE_SEEDS = 1 << 96
-"""Above the seeds of all patches, so that which sub-image is taken says nothing about the place of the patch in it."""
+"""Offset above the seeds of all patches, so that sub-image and patch position are independent."""
 
 
 class PatchSampler(Sampler[list[PatchRequest]]):
-    """The batches of one process, from the iteration after `start` to the last.
+    """Batches of one process, from the iteration after `start` to the last.
 
-    Every image is taken once before any is taken again, in an order that is shuffled anew each time; of an image that
-    lies in sub-images, each is as likely as the others. Which patch has which place in a batch does not depend on the
-    number of processes: together they take what a single one would.
+    Every image is taken once before any is taken again, and the order is shuffled for each pass. All sub-images of an
+    image are equally likely. The patches of an iteration do not depend on the number of processes.
 
     Args:
-        schedule: Says patch and batch size of every iteration.
-        images: Number of images in the data set; where they lie in sub-images, the entries of each image.
+        schedule: Schedule with patch and batch size of every iteration.
+        images: Number of images in the data set or, for images cut into sub-images, the entries of each image.
         seed: `manual_seed` of the options.
-        rank: Of this process.
+        rank: Rank of this process.
         world_size: Number of processes.
-        start: Iteration that a resumed training has reached, or 0.
+        start: Last iteration before a resumed training was interrupted, or 0.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class PatchSampler(Sampler[list[PatchRequest]]):
             yield self.batch(iteration)
 
     def batch(self, iteration: int) -> list[PatchRequest]:
-        """What this process takes in `iteration`."""
+        """Patches that this process takes in `iteration`."""
         stage, first = self.schedule.stage(iteration), self.schedule.patches_before(iteration)
         return [
             self._request(position, stage.patch_size)
@@ -80,7 +79,7 @@ class PatchSampler(Sampler[list[PatchRequest]]):
         return PatchRequest(index, patch_size, seed)
 
     def set_epoch(self, epoch: int) -> None:
-        """BasicSR's loop calls this; the iteration alone decides here."""
+        """Do nothing; BasicSR's loop calls this, but only the iteration matters here."""
 
 
 @lru_cache(maxsize=2)
@@ -91,7 +90,7 @@ def _shuffled(count: int, seed: int, epoch: int) -> list[int]:
 
 
 class _WholeRun:
-    """A loader that starts its workers when the first batch is asked for, not when BasicSR merely makes an iterator."""
+    """Loader that starts its workers with the first batch, not as soon as BasicSR makes an iterator."""
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         self.loader = loader
@@ -104,11 +103,11 @@ class _WholeRun:
 
 
 def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[Any, Any, list[Any], int, int]:
-    """Stands in for BasicSR's function of this name.
+    """Make the data loaders of a training; replaces BasicSR's function of this name.
 
     Args:
         opt: Options after BasicSR's parser; `train_images` is set, the number of images in the training set.
-        logger: BasicSR's.
+        logger: BasicSR's logger.
 
     Returns:
         Training loader (ends after the last iteration), its sampler, validation loaders, last epoch, iterations.
@@ -138,7 +137,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
         for phase, block in opt["datasets"].items()
         if phase.partition("_")[0] == "val"
     ]
-    # To BasicSR's loop the whole run is one epoch: workers are started once and never pause.
+    # BasicSR's loop sees one epoch: workers are started once and never pause.
     return _WholeRun(_train_loader(dataset, dataset_opt, sampler)), sampler, loaders, 0, schedule.total_iter
 
 
@@ -149,10 +148,10 @@ def training_set(opt: dict[str, Any]) -> tuple[Any, PatchSampler]:
         opt: Options after BasicSR's parser.
 
     Returns:
-        The data set, and the batches that this process takes of it.
+        The data set, and the batches that this process takes from it.
 
     Raises:
-        InputError: There is no image, or one is smaller than the largest patch.
+        InputError: The set is empty, or an image is smaller than the largest patch.
     """
     schedule = Schedule.from_options(opt, opt["world_size"])
     largest = max(schedule.stage(first).patch_size for first in (1, *schedule.switches))
@@ -181,7 +180,7 @@ def _train_loader(dataset: Any, opt: dict[str, Any], sampler: PatchSampler) -> D
 
 
 def _describe(schedule: Schedule) -> str:
-    """One line for each stretch of the schedule."""
+    """Text with one line per stage of the schedule."""
     lines = []
     for first in (1, *schedule.switches):
         stage, parts = schedule.stage(first), schedule.trainable(first)

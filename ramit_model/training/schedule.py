@@ -1,6 +1,6 @@
-"""What a training does at every iteration, as pure functions: learning rate, patch and batch size, trained modules.
+"""Schedule of a training as pure functions of the iteration: learning rate, patch and batch size, trained modules.
 
-Iterations count from 1. Nothing here has state, so a resumed training goes on exactly where the schedule says.
+Iterations count from 1. The schedule has no state, so a resumed training continues exactly.
 """
 
 import bisect
@@ -14,7 +14,7 @@ from ramit_model.system.errors import InputError
 
 @dataclass(frozen=True)
 class MultiStep:
-    """BasicSR's `MultiStepLR`: after each milestone the rate is multiplied with `gamma`; restarts begin anew."""
+    """BasicSR's `MultiStepLR`: after each milestone the rate is multiplied by `gamma`; restarts begin again."""
 
     milestones: tuple[int, ...]
     gamma: float = 0.1
@@ -22,7 +22,7 @@ class MultiStep:
     restart_weights: tuple[float, ...] = (1.0,)
 
     def rate(self, base: float, done: int) -> float:
-        """The rate once `done` iterations are over."""
+        """Learning rate after `done` iterations."""
         start = max((restart for restart in self.restarts if restart <= done), default=-1)
         weight = self.restart_weights[self.restarts.index(start)] if start >= 0 else 1.0
         return base * weight * self.gamma ** sum(start < milestone <= done for milestone in self.milestones)
@@ -37,7 +37,7 @@ class CosineAnnealing:
     eta_min: float = 0.0
 
     def rate(self, base: float, done: int) -> float:
-        """The rate once `done` iterations are over; after the last period it stays."""
+        """Learning rate after `done` iterations; constant after the last period."""
         ends = list(accumulate(self.periods))
         done = min(done, ends[-1])
         index = bisect.bisect_left(ends, done)
@@ -51,24 +51,24 @@ SCHEDULERS = {
     "MultiStepRestartLR": MultiStep,
     "CosineAnnealingRestartLR": CosineAnnealing,
 }
-"""`train.scheduler.type` -> schedule, by BasicSR's names and arguments."""
+"""`train.scheduler.type` -> learning rate schedule, with BasicSR's names and arguments."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of the training with patches of one size."""
+    """Stage of a training, with patches of one size."""
 
     last: int
-    """Its last iteration."""
+    """Last iteration of the stage."""
     patch_size: int
     """Side of the LQ patches, pixels."""
     batch_size: int
-    """Patches an iteration, over all processes together."""
+    """Patches per iteration, over all processes."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The whole plan of a training."""
+    """Schedule of a training."""
 
     total_iter: int
     base_rate: float
@@ -80,7 +80,7 @@ class Schedule:
 
     @classmethod
     def from_options(cls, options: dict[str, Any], world_size: int = 1) -> "Schedule":
-        """Read the plan from the blocks `train` and `datasets.train` of a training's options.
+        """Read the schedule from the blocks `train` and `datasets.train` of a training's options.
 
         Args:
             options: Options in BasicSR's form.
@@ -109,14 +109,14 @@ class Schedule:
         )
 
     def stage(self, iteration: int) -> Stage:
-        """The stage that `iteration` belongs to."""
+        """Stage of an iteration."""
         return self.stages[min(self._stage_index(iteration), len(self.stages) - 1)]
 
     def _stage_index(self, iteration: int) -> int:
         return bisect.bisect_left([stage.last for stage in self.stages], iteration)
 
     def rate(self, iteration: int) -> float:
-        """The learning rate of `iteration`.
+        """Learning rate of `iteration`.
 
         Constant during a warm start; then a linear warm-up from 0, reaching the full rate at its last iteration; then
         the scheduler, whose milestones take effect in the iteration after them. Both count from the end of the warm
@@ -132,11 +132,11 @@ class Schedule:
         return rate * self.stage(iteration).batch_size / self.stages[0].batch_size
 
     def trainable(self, iteration: int) -> tuple[str, ...] | None:
-        """Names of the modules that are trained in `iteration`; None stands for the whole network."""
+        """Names of the modules that are trained in `iteration`; None means the whole network."""
         return self.warm_start_trainable if iteration <= self.warm_start_iter else None
 
     def patches_before(self, iteration: int) -> int:
-        """How many patches all iterations before `iteration` take, over all processes."""
+        """Number of patches of all iterations before `iteration`, over all processes."""
         patches, begin = 0, 0
         for stage in self.stages:
             patches += stage.batch_size * (min(iteration - 1, stage.last) - begin)
@@ -147,7 +147,7 @@ class Schedule:
 
     @property
     def switches(self) -> tuple[int, ...]:
-        """The first iteration of everything that is not there from the beginning: stages, whole training."""
+        """First iterations of later stages, and of training the whole network after a warm start."""
         stages = {stage.last + 1 for stage in self.stages[:-1]}
         whole = {self.warm_start_iter + 1} if self.warm_start_iter else set()
         return tuple(sorted(i for i in stages | whole if i <= self.total_iter))

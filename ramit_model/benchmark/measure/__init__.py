@@ -1,1 +1,1 @@
-"""What a benchmark measures, and how."""
+"""Measurements of a benchmark: quality, time, memory, counts."""

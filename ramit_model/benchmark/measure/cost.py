@@ -1,4 +1,4 @@
-"""Time and memory of networks: all of them in turn, run by run, so that a machine that drifts hits all alike."""
+"""Time and memory of networks, run in turn, so that a drift of the machine affects all alike."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,18 +28,18 @@ from ramit_model.system.errors import one_line
 from ramit_model.system.memory import forget_peak, is_out_of_memory, resident, resident_peak
 
 REASON = 200
-"""Characters of a reason in a table, at the most."""
+"""Largest number of characters of a reason in a table."""
 
 STEPS = 2
 """Training steps until the memory of a training is complete: Adam's moments come with the first step."""
 
 
 def measure_costs(plan: Plan, store: Measurements, environment: dict[str, Any]) -> list[CaseCost]:
-    """Measure memory and time of every network in every case; what is measured already is not measured again.
+    """Measure memory and time of every network in every case; stored measurements are not repeated.
 
     Args:
-        plan: What to measure.
-        store: What is measured already.
+        plan: Networks and cases.
+        store: Measurements made so far.
         environment: Machine and versions.
     """
     total = len(plan.cases) * len(plan.networks) * (plan.runs + 1)
@@ -96,7 +96,7 @@ def _rounds(
         except Exception as error:
             if not isinstance(error, KilledError) and not is_out_of_memory(error):
                 raise
-            # Each had memory enough by itself.
+            # Each had enough memory by itself.
             for run in missing:
                 store.add(keys[run], [], **about, run=run)
     return [dict(zip(names, taken, strict=True)) for key in keys if (taken := store.get(key))]
@@ -115,10 +115,10 @@ def measured_cost(
     """Sum up the runs of a network.
 
     Args:
-        seconds: Of each run.
-        baseline: Of the baseline's run beside each; None without a baseline.
-        case: What was run.
-        peak_memory: Bytes, or None where the system does not tell.
+        seconds: Time of each run.
+        baseline: Time of the baseline's run beside each; None without a baseline.
+        case: Settings of the runs.
+        peak_memory: Bytes, or None if the system does not tell.
     """
     ratios = [] if baseline is None else paired_ratios(baseline, seconds)
     return NetworkCost(
@@ -133,14 +133,14 @@ def measured_cost(
     )
 
 
-# In a process of its own ----------------------------------------------------------------------------------------------
+# In a separate process
 
 
 class Runner:
     """A network and its input, on the device and in the form of a case.
 
     Args:
-        case: What to run.
+        case: Settings of the run.
         network_g: Options of the network; its weights stay random, which costs the same.
         scale: Output size over input size.
     """
@@ -177,10 +177,10 @@ class Runner:
             torch.cuda.synchronize()
 
     def forget(self) -> bool:
-        """Give back what the last run left in memory, and begin to look for the peak anew.
+        """Free the memory of the last run, and reset the recorded peak.
 
         Returns:
-            Whether the system can do that.
+            Whether the system supports that.
         """
         if self.case.mode == "train":
             self.optimizer.zero_grad(set_to_none=True)
@@ -203,18 +203,18 @@ class Runner:
 
 
 def channels_of(network: nn.Module, network_g: Options) -> int:
-    """Channels of a network's input: ours say so, BasicSR's are told."""
+    """Channels of a network's input: an attribute of ours, an option of BasicSR's."""
     told: int = network_g.get("in_chans") or network_g.get("num_in_ch") or 3
     return int(getattr(network, "in_channels", told))
 
 
 def probe(case: Case, network_g: Options, scale: int, *, keep_memory: bool = True) -> Iterator[dict[str, Any]]:
-    """Run a network once and see how much memory that takes.
+    """Run a network once and measure its peak memory.
 
-    What compiling takes, several times the memory of a run, does not count.
+    The memory of compiling, several times that of a run, does not count.
 
     Args:
-        case: What to run.
+        case: Settings of the run.
         network_g: Options of the network.
         scale: Output size over input size.
         keep_memory: Whether the process keeps freed memory, as `basicsr` does; otherwise it is as Python starts it.
@@ -245,14 +245,14 @@ def time_in_turn(
     """Run all networks in turn.
 
     Args:
-        case: What to run.
+        case: Settings of the run.
         networks: Name -> options.
         scale: Output size over input size.
         runs: Numbers of the runs; each begins with another network.
         warmup: Runs before them that do not count.
 
     Yields:
-        Of each run: name -> seconds.
+        Name -> seconds, for each run.
     """
     prepare_process()
     yield from take_turns({name: Runner(case, opt, scale) for name, opt in networks.items()}, runs, warmup)
@@ -261,15 +261,15 @@ def time_in_turn(
 def take_turns(
     runners: Mapping[str, Callable[[], None]], runs: Sequence[int], warmup: int
 ) -> Iterator[dict[str, float]]:
-    """Run whatever is given in turn, in this process.
+    """Run all runners in turn, in this process.
 
     Args:
-        runners: Name -> what runs once, to the end.
-        runs: As in `time_in_turn`.
-        warmup: As in `time_in_turn`.
+        runners: Name -> function that runs once, to the end.
+        runs: Numbers of the runs, as in `time_in_turn`.
+        warmup: Number of runs before them, as in `time_in_turn`.
 
     Yields:
-        Of each run: name -> seconds.
+        Name -> seconds, for each run.
     """
     for _ in range(warmup):
         for runner in runners.values():

@@ -1,4 +1,4 @@
-"""Parameters, Mult-Adds and activations of a network: PyTorch's own counter, on tensors that have only shapes."""
+"""Parameters, Mult-Adds and activations of a network, by PyTorch's counter on the meta device."""
 
 import copy
 import math
@@ -13,7 +13,7 @@ from ramit_model.benchmark.results import PUBLISHED_OUTPUT, Counts
 
 
 class _Formula:
-    """A formula of `flop_registry` that also notes how many numbers its operator puts out."""
+    """Formula of `flop_registry` that also records the number of output elements of its operator."""
 
     _get_raw = True  # FlopCounterMode: hand over tensors, not their shapes
 
@@ -32,20 +32,20 @@ def count(
 ) -> Counts:
     """Count parameters, and Mult-Adds and activations of a forward pass of one image.
 
-    Counted are convolutions and matrix products (linear layers and attention products among them; a fused attention as
-    the two products it is made of), not norms, activation functions, additions or interpolation. Nothing is computed
-    and no memory taken for features: it all happens on torch's meta device.
+    Convolutions and matrix products are counted (linear layers and attention included; fused attention as its two
+    products), but not norms, activation functions, additions or interpolation. Nothing is computed, and features take
+    no memory.
 
     Args:
-        network: Maps (1, C, H, W) to (1, C', H * scale, W * scale). It is left as it is.
-        channels: C.
+        network: Maps (1, C, H, W) to (1, C', H * scale, W * scale). Not modified.
+        channels: Number of input channels, C.
         scale: Output size over input size.
         unit: Multiple, in pixels, that a restoration pads inputs to; 1 for none.
         output: Width and height of the output, pixels. The input is that over `scale`, rounded up, and padded.
 
     Raises:
-        RuntimeError: The network does what tensors without data cannot: it looks at values, or holds tensors that are
-            neither parameters nor buffers.
+        RuntimeError: The network needs data: it reads values, or holds tensors that are neither parameters nor
+            buffers.
     """
     # Also for what the network makes in its forward pass: SwinIR's masks for shifted windows.
     with torch.device("meta"), torch.no_grad():

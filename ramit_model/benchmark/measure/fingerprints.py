@@ -1,4 +1,4 @@
-"""What determines a measurement: the network, its weights, its code, the machine, the versions."""
+"""Facts that determine a measurement: network, weights, code, machine, versions."""
 
 import hashlib
 import inspect
@@ -23,12 +23,12 @@ def environment() -> dict[str, Any]:
 
 
 def weights_of(network: Network) -> Weights | None:
-    """The file of weights and its checksum."""
+    """File of weights with its checksum; None without weights."""
     return Weights(network.weights, _sha256(Path(network.weights).expanduser())) if network.weights else None
 
 
 def network_fingerprint(network: Network, *, trained: bool) -> dict[str, Any]:
-    """A network for `key_of`: what it computes, and, where `trained`, with which weights. Its name does not matter."""
+    """Facts about a network for `key_of`: options, code and, if `trained`, weights. Its name does not matter."""
     weights = weights_of(network) if trained else None
     return {
         "network_g": network.network_g,

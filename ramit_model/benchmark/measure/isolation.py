@@ -1,4 +1,4 @@
-"""Measurements in a process of their own: what they leave behind, or what kills them, touches nothing else."""
+"""Measurements in separate processes, whose leftovers and crashes affect nothing else."""
 
 import logging
 import pickle
@@ -23,7 +23,7 @@ class KilledError(RuntimeError):
 
 
 def be_quiet() -> None:
-    """Register everything, and keep BasicSR and the networks from talking between the measurements."""
+    """Register everything, and silence BasicSR and the networks."""
     ramit_model.register()
     from basicsr.utils import get_root_logger
 
@@ -33,7 +33,7 @@ def be_quiet() -> None:
 
 
 def prepare_process() -> None:
-    """What a process that measures begins with: as a training or a test would, it keeps freed memory."""
+    """Set up a measuring process: quiet, and keeping freed memory as a training or a test does."""
     be_quiet()
     keep_freed_memory()
 
@@ -42,19 +42,19 @@ def isolated(function: Callable[P, Iterator[T]], *args: P.args, **kwargs: P.kwar
     """Run a generator function in a fresh process.
 
     Args:
-        function: Of a module that can be imported.
-        args: Picklable, as are `kwargs` and what the function yields.
-        kwargs: See `args`.
+        function: Generator function of an importable module.
+        args: Picklable arguments; the yielded values must be picklable, too.
+        kwargs: Picklable keyword arguments.
 
     Yields:
-        What it yields, as it comes.
+        Values of the function, as they come.
 
     Raises:
         KilledError: The process was killed.
         RuntimeError: The process ended otherwise before the function did.
-        Exception: What the function raised.
+        Exception: The exception that the function raised.
     """
-    # Spawned: CUDA does not survive a fork, and memory shall be measured from nothing.
+    # Spawned: CUDA does not survive a fork, and memory is measured from a fresh process.
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(sender, function, args, kwargs), daemon=True)
@@ -87,7 +87,7 @@ def _run(sender: Connection, function: Callable[..., Iterator[Any]], args: Any, 
         for value in function(*args, **kwargs):
             sender.send(("value", value))
         sender.send(("done", None))
-    except BrokenPipeError:  # nobody waits any more
+    except BrokenPipeError:  # the parent no longer listens
         sys.exit(1)
     except Exception as error:
         # The parent ends with one line or a traceback; its own would not show where this came from.

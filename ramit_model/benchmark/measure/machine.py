@@ -1,4 +1,4 @@
-"""What a benchmark ran on: the machine, and the versions of the packages that matter."""
+"""Machine of a benchmark, and versions of the packages that matter."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def machine() -> dict[str, Any]:
-    """Describe the machine, as far as it tells.
+    """Describe the machine.
 
     Returns:
         `system`; `cpu`, its model, with `cpu_capability`, the instructions that torch uses; `cores` that this process

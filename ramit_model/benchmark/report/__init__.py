@@ -1,1 +1,1 @@
-"""What a benchmark reports: tables, plots, pictures, a page."""
+"""Reports of a benchmark: tables, plots, pictures, a page."""

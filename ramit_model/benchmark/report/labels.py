@@ -1,4 +1,4 @@
-"""Where to write the names of points in a plot: near them, and off each other."""
+"""Placement of the names of points in a plot: near their points, without overlaps."""
 
 from typing import Any
 
@@ -18,35 +18,35 @@ PADDING = 2
 """Pixels kept free around a name."""
 
 
-def place_labels(centres: Array, radii: Array, sizes: Array, frame: Box) -> Array:
-    """Find places for names so that they cover neither each other nor a marker nor leave the frame.
+def place_labels(centers: Array, radii: Array, sizes: Array, frame: Box) -> Array:
+    """Place names so that they neither overlap each other or a marker nor leave the frame.
 
     Each name takes the best of several places around its marker, first one after the other, then each again with
-    the others where they are. Without chance: the same points have the same places.
+    the others in place. Deterministic.
 
     Args:
-        centres: Of the markers, (N, 2), pixels.
-        radii: Of the markers, (N,), pixels.
-        sizes: Width and height of the names, (N, 2), pixels.
+        centers: Centers of the markers, (N, 2), pixels.
+        radii: Radii of the markers, (N,), pixels.
+        sizes: Widths and heights of the names, (N, 2), pixels.
         frame: Left, bottom, right, top.
 
     Returns:
         Lower left corners of the names, (N, 2), pixels.
     """
-    markers = np.concatenate([centres - radii[:, None], centres + radii[:, None]], axis=1)
-    candidates = [_places(*around) for around in zip(centres, radii, sizes, strict=True)]
-    boxes = np.full((len(centres), 4), np.nan)
-    lines = np.full((len(centres), SAMPLES, 2), np.nan)
+    markers = np.concatenate([centers - radii[:, None], centers + radii[:, None]], axis=1)
+    candidates = [_places(*around) for around in zip(centers, radii, sizes, strict=True)]
+    boxes = np.full((len(centers), 4), np.nan)
+    lines = np.full((len(centers), SAMPLES, 2), np.nan)
     for _ in range(5):
         for index, places in enumerate(candidates):
-            others = np.arange(len(centres)) != index
-            ways = _samples(centres[index], places)
+            others = np.arange(len(centers)) != index
+            ways = _samples(centers[index], places)
             placed = boxes[others & ~np.isnan(boxes[:, 0])]
             cost = 10 * (_overlap(places, placed) + _overlap(places, markers) + _outside(places, frame))
             # A line through another name or marker, or a name on another's line, misleads.
             cost += 20 * _hits(ways, np.concatenate([placed, markers[others]]))
             cost += 20 * _inside(lines[others].reshape(-1, 2)[None], places).sum(axis=1)
-            cost += 0.3 * np.hypot(*(ways[:, -1] - centres[index]).T) + PREFERENCE
+            cost += 0.3 * np.hypot(*(ways[:, -1] - centers[index]).T) + PREFERENCE
             best = int(np.argmin(cost))
             boxes[index], lines[index] = places[best], ways[best]
     return boxes[:, :2] + PADDING
@@ -56,20 +56,20 @@ SAMPLES = 12
 """Points that stand for a line."""
 
 
-def _places(centre: Array, radius: float, size: Array) -> Array:
+def _places(center: Array, radius: float, size: Array) -> Array:
     """Boxes (C, 4) around a marker where its name may go, with the padding."""
     directions = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
     half = size / 2 + PADDING
     # The name touches the circle around the marker with a side where the direction is along an axis, else a corner.
     touching = np.clip(1.6 * directions, -1, 1) * half
-    middles = np.concatenate([centre + directions * (radius + gap) + touching for gap in GAPS])
+    middles = np.concatenate([center + directions * (radius + gap) + touching for gap in GAPS])
     return np.concatenate([middles - half, middles + half], axis=1)
 
 
-def _samples(centre: Array, places: Array) -> Array:
+def _samples(center: Array, places: Array) -> Array:
     """Points (C, SAMPLES, 2) of the line from a marker to each place."""
-    ends = np.clip(centre, places[:, :2], places[:, 2:])
-    return centre + (ends - centre)[:, None] * np.linspace(0, 1, SAMPLES)[:, None]
+    ends = np.clip(center, places[:, :2], places[:, 2:])
+    return center + (ends - center)[:, None] * np.linspace(0, 1, SAMPLES)[:, None]
 
 
 def _overlap(places: Array, obstacles: Array) -> Array:

@@ -24,15 +24,15 @@ def page(results: Results, pictures: Mapping[str, tuple[bytes, str]]) -> str:
     """Write the page.
 
     Args:
-        results: What to report.
-        pictures: File name, with `/` between folders -> content and caption, in the order of the page. Those that
-            `results.strips` names come after the others, the plots.
+        results: Results to report.
+        pictures: File name, with `/` between folders -> content and caption, in the order of the page. Strips come
+            after plots.
 
     Returns:
         HTML, with all pictures in it.
 
     Raises:
-        ValueError: A picture's suffix is none of a web picture.
+        ValueError: The suffix of a picture is not in `MEDIA_TYPES`.
     """
     embedded = {name: (_data_uri(name, content), caption) for name, (content, caption) in pictures.items()}
     strips = {strip.file for strip in results.strips}

@@ -19,13 +19,13 @@ LATEX_ROWS = 50
 
 
 def option_text(results: Results) -> str:
-    """The content of the option file as YAML, with what the command line replaced."""
+    """Content of the option file as YAML, with the overrides of the command line."""
     plain = json.loads(json.dumps(results.options))  # without tuples and ordered dicts, which YAML would tag
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=TERMINAL_WIDTH)
 
 
 def terminal_report(results: Results) -> str:
-    """All tables but the details, for reading in a terminal; a wider table than 120 columns is shown in parts."""
+    """All tables but the details, for a terminal; tables wider than 120 columns are shown in parts."""
     title = f"{results.name}, x{results.scale}, {results.finished}"
     parts = [f"{_one_line(title)}\n"]
     for section in sections(results):
@@ -44,7 +44,7 @@ def _terminal_table(table: Table) -> str:
 
 
 def _columns_that_fit(table: Table, width: int) -> list[Table]:
-    """Cut a table into parts of some columns each; all begin with the columns that name the rows."""
+    """Split a table by columns; all parts begin with the columns that name the rows."""
     columns = list(zip(table.headers, *table.rows, strict=True))
     # tabulate gives a header two more than its length.
     widths = [max(len(str(head)) + 2, *(len(str(cell).strip()) for cell in cells)) + 2 for head, *cells in columns]
@@ -69,7 +69,7 @@ def _columns_that_fit(table: Table, width: int) -> list[Table]:
 
 
 def markdown_report(results: Results) -> str:
-    """Everything as GitHub Markdown, with the content of the option file at the end."""
+    """Whole report as GitHub Markdown, with the content of the option file at the end."""
     options = option_text(results)
     longest = max([2, *(len(run) for run in re.findall("`+", options))])
     fence = "`" * (longest + 1)
@@ -89,13 +89,13 @@ def markdown_report(results: Results) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    """An underscore inside a word is no emphasis on GitHub, and stays readable."""
+    """Escape text for GitHub Markdown; an underscore inside a word needs no escape there."""
     text = re.sub(r"([\\|*<>&`\[\]~$#])", r"\\\1", _one_line(text))
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
 def latex_report(results: Results) -> str:
-    r"""What papers show, as `table` environments with caption and label; needs `\usepackage{booktabs}`."""
+    r"""Tables for papers, as `table` environments with caption and label; needs `\usepackage{booktabs}`."""
     parts = [
         f"% {_one_line(results.name)}; needs \\usepackage{{booktabs}}\n"
         "% For a table that is too wide, use table* or, of the package graphicx, \\resizebox{\\textwidth}{!}{...}\n"
@@ -154,7 +154,7 @@ def _escape_latex(text: str) -> str:
 
 
 def _latex_number(text: str) -> str:
-    """A minus sign and a power of ten as they are printed in papers."""
+    """Minus signs and powers of ten as printed in papers."""
     if text == MISSING:
         return "--"
     if match := re.fullmatch(r"([\d.]+)e([+-])0*(\d+)", text):
@@ -168,7 +168,7 @@ def _latex_powers(text: str) -> str:
 
 
 def _unused(label: str, labels: set[str]) -> str:
-    """`label`, or with a number behind it that makes it differ from `labels`, which it joins."""
+    """Return `label`, with a number appended if it is in `labels`, and add the result to `labels`."""
     number, chosen = 1, label
     while chosen in labels:
         number += 1
@@ -193,14 +193,14 @@ def _shown(
     unmarked: Callable[[str], str] = _same,
     number: Callable[[str], str] = _same,
 ) -> Table:
-    """A table all of whose cells are text in the language of a format.
+    """Convert all cells of a table to text of an output format.
 
     Args:
-        table: Any.
-        escape: Makes text harmless.
-        mark: Marks a value as the best.
-        unmarked: The counterpart, which may keep the values below each other.
-        number: Mends a cell with a number.
+        table: Table to convert.
+        escape: Escapes text.
+        mark: Marks a value as one of the best.
+        unmarked: Formats the other values, to align them with marked ones.
+        number: Formats numbers in escaped text.
     """
 
     def text(cell: Cell, *, names_row: bool) -> str:

@@ -1,4 +1,4 @@
-"""The files of a report: JSON, CSV, Markdown, LaTeX, plots, strips, one page with all of it."""
+"""Files of a report: JSON, CSV, Markdown, LaTeX, plots, strips, and one page with everything."""
 
 import json
 import math
@@ -21,9 +21,9 @@ def write_report(results: Results, strips: Mapping[str, bytes], out: Path) -> No
     """Write every file of the report, each whole or not at all.
 
     Args:
-        results: What to report.
+        results: Results to report.
         strips: `Strip.file` -> PNG.
-        out: Folder.
+        out: Folder of the benchmark.
     """
     pictures = draw_plots(results)
     for strip in results.strips:
@@ -41,7 +41,7 @@ def write_report(results: Results, strips: Mapping[str, bytes], out: Path) -> No
 
 
 def _plain(value: Any) -> Any:
-    """As JSON holds it: the PSNR of a perfect result becomes text."""
+    """Value as JSON data; numbers that are not finite, such as the PSNR of a perfect result, become text."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

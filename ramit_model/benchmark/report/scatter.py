@@ -136,15 +136,15 @@ def _name_points(axes: Axes, points: Sequence[Point], areas: Sequence[float]) ->
     ]
     extents = [label.get_window_extent() for label in labels]
     sizes = np.array([(extent.width, extent.height) for extent in extents])
-    centres: Array = axes.transData.transform([(point.x, point.psnr) for point in points])
+    centers: Array = axes.transData.transform([(point.x, point.psnr) for point in points])
     radii = np.sqrt(areas) / 2 + 1  # with the edge
     frame = axes.get_window_extent()
-    corners = place_labels(centres, radii, sizes, (frame.x0, frame.y0, frame.x1, frame.y1))
-    for label, point, centre, radius, corner, size in zip(labels, points, centres, radii, corners, sizes, strict=True):
-        label.set_position(tuple(corner - centre))
-        end = np.clip(centre, corner, corner + size)
-        way = end - centre
+    corners = place_labels(centers, radii, sizes, (frame.x0, frame.y0, frame.x1, frame.y1))
+    for label, point, center, radius, corner, size in zip(labels, points, centers, radii, corners, sizes, strict=True):
+        label.set_position(tuple(corner - center))
+        end = np.clip(center, corner, corner + size)
+        way = end - center
         distance = float(np.hypot(*way))
         if distance > radius + NEAR:
-            line = axes.transData.inverted().transform([centre + way * radius / distance, end])
+            line = axes.transData.inverted().transform([center + way * radius / distance, end])
             axes.plot(line[:, 0], line[:, 1], color=color_of(point.number), linewidth=0.8, zorder=2)

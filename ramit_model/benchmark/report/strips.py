@@ -27,7 +27,7 @@ Crop = tuple[int, int, int, int]
 
 
 def choose_crop(gt: Picture, reference: Picture, size: int) -> Crop:
-    """The square window where a picture is farthest from GT.
+    """Find the square window in which a picture is farthest from GT.
 
     Args:
         gt: (H, W, 3) or (H, W).
@@ -48,19 +48,19 @@ def choose_crop(gt: Picture, reference: Picture, size: int) -> Crop:
 
 
 def cut(picture: Picture, crop: Crop) -> Picture:
-    """What is inside the crop, (height, width, 3) or (height, width)."""
+    """Part of a picture inside the crop, (height, width, 3) or (height, width)."""
     left, top, width, height = crop
     return picture[top : top + height, left : left + width]
 
 
 def crop_psnr(picture: Picture, gt: Picture, crop: Crop, *, test_y_channel: bool) -> float:
-    """PSNR of a crop, none of its border left out.
+    """PSNR of a crop, including its border.
 
     Args:
         picture: (H, W, 3) BGR or (H, W).
-        gt: The same shape.
-        crop: What to compare.
-        test_y_channel: Whether colour pictures are compared on Y.
+        gt: Ground truth of the same shape.
+        crop: Window to compare.
+        test_y_channel: Whether color pictures are compared on Y.
 
     Returns:
         dB; infinite for equal crops.
@@ -81,7 +81,7 @@ def draw_strip(
     Args:
         gt: (H, W, 3) BGR or (H, W).
         pictures: Name -> picture of the same size; the reference first. One to eight fit well.
-        crop: What is enlarged.
+        crop: Window to enlarge.
         captions: Name -> line below the name, such as `36.68 dB (crop 31.20 dB)`; `GT` and others may be missing.
         title: Line above everything.
         best: Names of which the caption is underlined.
@@ -118,7 +118,7 @@ class Cell:
 
     @property
     def width(self) -> int:
-        """Of the widest of the three, pixels."""
+        """Width of the widest of the three, pixels."""
         lines = _font(NAME).getlength(self.name), _font(TEXT).getlength(self.caption)
         return max(self.image.width, *(int(line) + 1 for line in lines))
 
@@ -133,7 +133,7 @@ def _image(picture: Picture) -> Image.Image:
 
 
 def _enlarge(image: Image.Image) -> Image.Image:
-    """By a whole factor, so that every pixel can be seen as it is."""
+    """Enlarge by a whole factor, so that single pixels can be seen."""
     zoom = max(1, ENLARGED // max(image.size))
     return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
 
@@ -160,17 +160,17 @@ def _block(cells: list[Cell], columns: int) -> Image.Image:
 
 
 def _marked(image: Image.Image, crop: Crop, height: int) -> Image.Image:
-    """A whole image, scaled to a height unless it gets too wide, with a frame around the crop."""
+    """Whole image, scaled to a height unless it gets too wide, with a frame around the crop."""
     scale = min(height / image.height, WIDEST / image.width)
-    # What is reduced must not alias; what is enlarged keeps its pixels.
+    # Reduce without aliasing; enlarge with whole pixels.
     kind = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
     scaled = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), kind)
     left, top, crop_width, crop_height = crop
     edges = left * scale, top * scale, (left + crop_width) * scale - 1, (top + crop_height) * scale - 1
     draw = ImageDraw.Draw(scaled)
     # Red between white can be seen on every background; at the border of the image, red stays.
-    for grow, width, colour in ((4, 6, "white"), (3, 3, RED)):
+    for grow, width, color in ((4, 6, "white"), (3, 3, RED)):
         x0, y0 = (max(0, round(edge) - grow) for edge in edges[:2])
         x1, y1 = (min(limit - 1, round(edge) + grow) for edge, limit in zip(edges[2:], scaled.size, strict=True))
-        draw.rectangle((x0, y0, x1, y1), outline=colour, width=width)
+        draw.rectangle((x0, y0, x1, y1), outline=color, width=width)
     return scaled

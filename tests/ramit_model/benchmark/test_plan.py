@@ -290,7 +290,7 @@ def test_replaced_options(pairs: Path, write_options: Write) -> None:
     assert sets(load_plan(path, forced=["datasets:test_1=none"])) == []
     assert replace(load_plan(path), options={}) == replace(load_plan(path, forced=["cost:runs=3"]), options={})
     (line,) = refused(path, forced=["networks:tiny=none", "baseline=tiny"])
-    assert "baseline: 'tiny' is no network here" in line
+    assert "baseline: 'tiny' is not a network of this benchmark" in line
     (line,) = refused(path, forced=["cost:run=3"])
     assert "did you mean runs?" in line
 

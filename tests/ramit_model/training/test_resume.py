@@ -189,7 +189,7 @@ def test_none_is_whole(experiment: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_resume_state(options())
     assert str(caught.value) == (
-        "experiments/tiny: none of 3 checkpoints loads whole; remove or rename the folder to begin anew"
+        "experiments/tiny: none of 3 checkpoints loads whole; remove or rename the folder to start over"
     )
 
 
@@ -210,7 +210,7 @@ def test_no_checkpoint_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert opt["path"]["resume_state"] is None
     (said,) = capsys.readouterr().err.splitlines()
     assert "experiments/tiny" in said
-    assert "begins anew" in said
+    assert "starts over" in said
 
 
 def test_checkpoints_of_another_name(experiment: Path) -> None:
@@ -242,7 +242,7 @@ def test_auto_resume_goes_before_a_named_state(experiment: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
-        ("models/net_g_8.pth", None, "is no training state; name a .state file"),
+        ("models/net_g_8.pth", None, "not a training state; name a .state file"),
         ("training_states/8.state", b"no state", "no checkpoint of plain tensors"),
         ("training_states/9.state", None, "no such file"),
     ],
@@ -262,7 +262,7 @@ def test_a_named_state_that_is_none(experiment: Path, file: str, content: bytes 
 
 def test_a_list_for_a_state(experiment: Path) -> None:
     torch.save([1, 2], experiment / "training_states/8.state")
-    with pytest.raises(InputError, match=r"is no training state; name a \.state file"):
+    with pytest.raises(InputError, match=r"not a training state; name a \.state file"):
         load_resume_state(options(False, resume_state=state_file(8)))
 
 
