@@ -15,7 +15,7 @@ if not (3, 10) <= sys.version_info < (3, 13):
 
 
 def kernels() -> list[Extension]:
-    """The C++ kernels, once for each kind of processor; without a compiler the package does without them."""
+    """C++ kernels, once for each kind of processor; without a compiler the package does without them."""
     if not (sys.platform == "linux" and platform.machine() == "x86_64"):
         return []  # tried nowhere else
     flags = [

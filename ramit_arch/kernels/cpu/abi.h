@@ -1,4 +1,4 @@
-// What crosses the boundary to Python: limits, and the structures that the kernels take. abi.py mirrors the structures.
+// The boundary to Python: limits, and the structures that the kernels take. abi.py mirrors the structures.
 //
 // The library carries the text of their definitions, and Python refuses to call a library whose text is not its own.
 // Raise ABI_VERSION when the meaning of a field, or the arguments of an exported function, change.
@@ -56,7 +56,7 @@ STRUCTURE(ChannelMixing,
     const float *weight, *bias;  // for each image a panel n x n; (n), padded
 )
 
-// What follows the attentions in a block: MobiVari, norm, feed-forward network, norm ---------------------------------
+// The rest of a block: MobiVari, norm, feed-forward network, norm -----------------------------------------------------
 
 STRUCTURE(PostAttention,
     int batch, height, width;

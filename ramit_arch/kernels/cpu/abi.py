@@ -29,7 +29,7 @@ def fields_from_definition(kind: type[Structure]) -> type[Structure]:
 
 @fields_from_definition
 class Limits(Structure):
-    """What the kernels have working memory for; exported by the library."""
+    """Sizes that the kernels have working memory for; exported by the library."""
 
     definition = "int padding, window_size, max_channels, max_head_dim, max_channel_qk;"
 
@@ -65,7 +65,7 @@ class ChannelMixing(Structure):
 
 @fields_from_definition
 class PostAttention(Structure):
-    """What follows the attentions in a block, or MobiVari alone."""
+    """Rest of a block after its attentions, or MobiVari alone."""
 
     definition = """
         int batch, height, width;

@@ -1,4 +1,4 @@
-"""Finds the compiled kernels for this processor, and makes sure that they are those that this package expects."""
+"""Finding the compiled kernels for this processor, and checking that they are those that this package expects."""
 
 import ctypes
 import importlib.util
@@ -12,7 +12,7 @@ from ramit_arch.kernels.cpu import abi
 import torch
 
 VARIANTS = {"AVX512": "_avx512", "AVX2": "_avx2"}
-"""What torch says of the processor -> extension module with the kernels for it."""
+"""Capability of the processor, as torch names it -> extension module with the kernels for it."""
 
 SWITCH = "RAMIT_KERNELS"
 """Environment variable; 0 does without the kernels."""

@@ -1,4 +1,4 @@
-// What follows the attentions in a block, forward: MobiVari, norm, feed-forward network, norm, patch by patch.
+// The rest of a block after its attentions, forward: MobiVari, norm, feed-forward network, norm, patch by patch.
 // Maps are float32 or bfloat16; all arithmetic is float32.
 
 #include "layer_norm.h"

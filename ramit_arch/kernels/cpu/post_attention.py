@@ -1,4 +1,4 @@
-"""What follows the attentions in a block on a CPU, with and without gradients: MobiVari, norms, feed-forward network.
+"""Rest of a block after its attentions, on a CPU, with and without gradients: MobiVari, norms, feed-forward network.
 
 PyTorch operators around the C++ kernels of post_attention.cpp and post_attention_backward.cpp, which torch.compile
 calls as they are. Only inputs and weights are kept for the gradients; all else is computed anew.
@@ -49,6 +49,10 @@ class FeedForwardWeights(NamedTuple):
     norm2_bias: Tensor
 
 
+WEIGHTS = [name for name in MobiVariWeights._fields if name != "groups"] + list(FeedForwardWeights._fields)
+"""Names of all weights."""
+
+
 def mobivari(x: Tensor, weights: MobiVariWeights) -> Tensor:
     """MobiVari: (B, H, W, C) -> (B, H, W, C').
 
@@ -63,7 +67,7 @@ def mobivari(x: Tensor, weights: MobiVariWeights) -> Tensor:
 def post_attention(
     attentions: Tensor, x: Tensor, weights: MobiVariWeights, feed_forward: FeedForwardWeights, *, keep_mixed: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """What follows the attentions in a block: MobiVari, norm, feed-forward network, norm.
+    """Rest of a block after its attentions: MobiVari, norm, feed-forward network, norm.
 
     Args:
         attentions: Spatial, then channel attention, (B, H, W, C), float32 or bfloat16; H and W multiples of 8.
@@ -157,7 +161,7 @@ def _structure(
     """Structure of the kernels for MobiVari of `source`, and for the block's input and outputs, if there are any."""
     batch, height, width, channels = source.shape
     hidden, out = len(weights.dw_weight), len(weights.pw_weight)
-    layers: dict[str, Tensor | None] = dict.fromkeys(["exp_weight", "exp_bias", *FeedForwardWeights._fields])
+    layers: dict[str, Tensor | None] = dict.fromkeys(WEIGHTS)
     if weights.exp_weight is not None and weights.exp_bias is not None:
         by_group = weights.groups, hidden // weights.groups
         layers["exp_weight"] = padded(weights.exp_weight.view(*by_group, -1).mT)
@@ -242,10 +246,6 @@ def _post_attention_backward(
         for name in names
     ]
     return [dsource.to(source.dtype), *([] if x is None or dx is None else [dx.to(x.dtype)]), *dweights]
-
-
-WEIGHTS = [name for name in MobiVariWeights._fields if name != "groups"] + list(FeedForwardWeights._fields)
-"""Names of all weights."""
 
 
 @_post_attention_backward.register_fake

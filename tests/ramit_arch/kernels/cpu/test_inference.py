@@ -139,7 +139,7 @@ def test_compiled_networks_call_the_kernels() -> None:
     ("module", "operator"), [(inference, "attend"), (post_attention, "_mobivari"), (post_attention, "_post_attention")]
 )
 def test_operators_describe_themselves_truly(module: ModuleType, operator: str) -> None:
-    """What torch.compile is told of shapes and aliases holds."""
+    """Shapes and aliases are as torch.compile is told."""
     captured = {}
     original = getattr(module, operator)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():

@@ -181,7 +181,7 @@ def avx2(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def gradients(module: nn.Module, inputs: list[Tensor], wanted: list[bool], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Those of inputs and parameters, and the outputs, by name; in double precision no kernel serves.
+    """Gradients of inputs and parameters, and the outputs, by name; in double precision no kernel serves.
 
     Args:
         module: Gives a tuple.
@@ -217,7 +217,7 @@ def check_module(module: nn.Module, inputs: list[Tensor], wanted: list[bool]) ->
 
 
 class Rest(nn.Module):
-    """What follows the attentions in a block, from its definition; in single precision by the kernel."""
+    """Rest of a block after its attentions, from its definition; in single precision by the kernel."""
 
     def __init__(self, dim: int = 16, hidden: int = 32, version: int = 2, groups: int = 4) -> None:
         super().__init__()
