@@ -1,4 +1,4 @@
-"""Counts against hand calculation, the published code's and the README's."""
+"""Counts against hand calculation, the published code and the table in ramit_arch/README.md."""
 
 import functools
 import re
@@ -20,9 +20,9 @@ COMPLEXITY = recorded("complexity")
 
 @functools.cache
 def readme_table() -> dict[str, tuple[str, str]]:
-    """Name -> parameters, and Mult-Adds in G, as the README's table of networks states them."""
+    """Name -> parameters, and Mult-Adds in G, as the table of networks in ramit_arch/README.md states them."""
     row = re.compile(r"^\| (RAMiT\S*) \| (\S+) \| ([\d,]+) \| ([\d.]+) G \|", re.MULTILINE)
-    rows = row.findall((REPOSITORY / "README.md").read_text())
+    rows = row.findall((REPOSITORY / "ramit_arch/README.md").read_text())
     return {f"{variant}_{task}": (parameters, g) for variant, task, parameters, g in rows}
 
 
