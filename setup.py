@@ -65,7 +65,7 @@ setup(
     },
     ext_modules=kernels(),
     install_requires=[
-        "basicsr>=1.4.2",
+        "basicsr>=1.4.2,<1.5",
         "torch>=2.7",
         "torchvision>=0.22",
         "numpy>=1.26",

@@ -1,11 +1,11 @@
-"""RAMiT's networks for BasicSR: importing this package registers all of them."""
+"""RAMiT and NGswin: plain PyTorch modules, and known to BasicSR's registries as soon as BasicSR is imported."""
 
-from ramit_arch import compat
+# The only word about BasicSR in this package. It costs nothing, and BasicSR need not be installed.
+from ramit_arch.ngswin_arch import NGswin
+from ramit_arch.ramit_arch import RAMiT
+from ramit_arch.settings import RAMiTSettings, ramit_settings
+from ramit_model.basicsr_bridge import install
 
-compat.mend()
-
-from ramit_arch.ngswin_arch import NGswin  # noqa: E402  BasicSR imports once it is mended
-from ramit_arch.ramit_arch import RAMiT  # noqa: E402  BasicSR imports once it is mended
-from ramit_arch.settings import RAMiTSettings, ramit_settings  # noqa: E402
+install()
 
 __all__ = ["NGswin", "RAMiT", "RAMiTSettings", "ramit_settings"]

@@ -3,12 +3,12 @@
 import math
 from contextlib import nullcontext
 
-from ramit_arch.layers import Pointwise
-from ramit_arch.windows import cyclic_shift, window_partition, window_reverse
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ramit_arch.layers import Pointwise
+from ramit_arch.windows import cyclic_shift, window_partition, window_reverse
 
 MAX_LOGIT_SCALE = math.log(100.0)
 

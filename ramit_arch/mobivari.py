@@ -1,9 +1,9 @@
 """MobiVari: the MobileNet variations that RAMiT mixes features with."""
 
+from torch import Tensor, nn
+
 from ramit_arch.kernels import accelerated
 from ramit_arch.layers import Pointwise, channels_first, channels_last, leaky_relu
-
-from torch import Tensor, nn
 
 
 class MobiVari(nn.Module):

@@ -9,6 +9,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from ramit_arch.attention import cosine_attention, cosine_scale, position_bias, relative_position_index
 from ramit_arch.layers import (
     Normalisation,
@@ -21,11 +25,6 @@ from ramit_arch.layers import (
 )
 from ramit_arch.settings import SR_MEAN, SR_STD
 from ramit_arch.windows import cyclic_shift, window_partition, window_reverse
-
-import torch
-from basicsr.utils.registry import ARCH_REGISTRY
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 N_ENCODER_STAGES = 3
 N_DOWNSIZINGS = N_ENCODER_STAGES - 1
@@ -88,7 +87,6 @@ class NGswinSettings:
         return int(self.dim * self.mlp_ratio)
 
 
-@ARCH_REGISTRY.register()
 class NGswin(nn.Module):
     """NGswin: `network_g: {type: NGswin, scale: 2}`.
 

@@ -8,6 +8,11 @@ import inspect
 from dataclasses import fields
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
 from ramit_arch.attention import ChannelAttention, SpatialAttention
 from ramit_arch.kernels import accelerated
 from ramit_arch.layers import (
@@ -26,14 +31,7 @@ from ramit_arch.layers import (
 from ramit_arch.mobivari import MobiVari, mobivari
 from ramit_arch.settings import N_DOWNSIZINGS, RAMiTSettings, ramit_settings
 
-import torch
-from basicsr.utils.registry import ARCH_REGISTRY
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-
-@ARCH_REGISTRY.register()
 class RAMiT(nn.Module):
     """RAMiT and its variants: `network_g: {type: RAMiT, variant: RAMiT-slimSR, task: SR, scale: 4}`.
 

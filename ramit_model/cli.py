@@ -2,22 +2,16 @@
 
 import argparse
 import errno
-import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import ramit_model
 from ramit_model.commands.benchmark import add_benchmark
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
 from ramit_model.commands.prepare import add_prepare
 from ramit_model.system.errors import InputError
-
-if multiprocessing.parent_process() is not None and sys.argv[1:2] != ["prepare"]:
-    # A spawned DataLoader worker imports this module before it unpickles its data set: BasicSR must be mended by then.
-    ramit_model.register()
 
 EPILOG = """\
 examples:
@@ -111,6 +105,7 @@ def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
+    from ramit_model.basicsr_changes import Run
     from ramit_model.commands import train_test as launch
     from ramit_model.config.options import load_options
 
@@ -125,7 +120,7 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
         return launch.run_processes(args.verb, args.nproc, launcher_arguments, passed_on + forced)
     launcher = args.launcher or ("pytorch" if launch.started_by_launcher() else "none")
     try:
-        launch.run_pipeline(args.verb, passed_on, options, launcher=launcher)
+        launch.run_pipeline(args.verb, Run(options, args.opt, launcher, args.auto_resume, args.debug))
     except KeyboardInterrupt:
         if launch.rank() == 0:
             print(f"\nbasicsr {args.verb}: interrupted{_how_to_go_on(args, options)}", file=sys.stderr)
@@ -134,7 +129,7 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
 
 
 def _how_to_go_on(args: argparse.Namespace, options: dict[str, object]) -> str:
-    from ramit_arch.compat import training_states
+    from ramit_model.training.checkpoint import training_states
 
     if args.verb == "test":
         return ""

@@ -8,8 +8,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ramit_arch import RAMiT
-
 import numpy as np
 import skimage.data
 import torch
@@ -18,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import ramit_model  # noqa: F401  before anything of BasicSR
 from datasets_prep.bicubic import crop_to_multiple, downscale
+from ramit_arch import RAMiT
 from ramit_model.data.degradation import add_test_noise
 from ramit_model.inference.padding import run_padded
 from ramit_model.inference.weights import read_weights

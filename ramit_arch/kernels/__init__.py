@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from ramit_arch.kernels.cpu.block import KERNELS
-
 from torch import Tensor, nn
+
+from ramit_arch.kernels.cpu.block import KERNELS
 
 Forward = TypeVar("Forward", bound=Callable[..., Any])
 

@@ -2,10 +2,10 @@
 
 from contextlib import nullcontext
 
-from ramit_arch.attention import MIN_NORM, at_least_float32
-
 import torch
 from torch import Tensor
+
+from ramit_arch.attention import MIN_NORM, at_least_float32
 
 
 def channel_products(qk: Tensor) -> Tensor:

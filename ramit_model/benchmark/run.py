@@ -5,12 +5,10 @@ import sys
 from copy import deepcopy
 from pathlib import Path
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import numpy as np
-from basicsr.archs import build_network
 from torch import nn
 
+from ramit_model.basicsr_bridge import build_network
 from ramit_model.benchmark import published
 from ramit_model.benchmark.measure.cost import channels_of, measure_costs
 from ramit_model.benchmark.measure.counting import count

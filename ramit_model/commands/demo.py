@@ -91,7 +91,7 @@ def draw_comparison(out: Path, picture: Path) -> float:
     import ramit_model
 
     ramit_model.register()
-    from basicsr.metrics import calculate_psnr
+    from ramit_model.basicsr_bridge import calculate_psnr
 
     lq = _read_lmdb(out / "datasets/demo/val/LR_bicubic_X2.lmdb")
     gt = _read_lmdb(out / "datasets/demo/val/HR.lmdb")

@@ -4,52 +4,34 @@ import logging
 import os
 import signal
 import sys
-import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import ramit_model
 from ramit_model.system.errors import InputError
 from ramit_model.system.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from ramit_model.basicsr_changes import Run
 
 Verb = Literal["train", "test"]
 
 
-def run_pipeline(verb: Verb, arguments: Sequence[str], options: dict[str, Any], *, launcher: str) -> None:
+def run_pipeline(verb: Verb, run: Run) -> None:
     """Run BasicSR's own `train_pipeline` or `test_pipeline`, with experiments under the current folder.
 
-    Args:
-        verb: train or test.
-        arguments: Arguments for BasicSR's parser: `-opt FILE`, `--auto_resume`, `--debug`.
-        options: The option file, parsed and checked.
-        launcher: none, pytorch or slurm.
+    The loop stays BasicSR's; what feeds it, where it begins and what it says are ours.
     """
-    ramit_model.register()
-    import basicsr.train
-    from basicsr.test import test_pipeline
-    from basicsr.utils import options as basicsr_options
+    from ramit_model import basicsr_bridge
+    from ramit_model.basicsr_changes import hand_over
 
-    from ramit_model.training import progress, resume, sampler
-
-    command_line = sys.argv
-
-    def load(stream: Any, Loader: Any) -> dict[str, Any]:  # noqa: N803  yaml's name
-        sys.argv = command_line  # BasicSR copies the command line into the experiment
-        return options
-
+    basicsr_bridge.register()
     keep_freed_memory()
-    if launcher == "none":
-        choose_one_gpu(options)
-    # BasicSR's parser would read the file with a loader that executes Python tags: give it what we read as plain data.
-    basicsr_options.ordered_yaml = lambda: (None, None)
-    basicsr_options.yaml = types.SimpleNamespace(load=load)
-    sys.argv = [command_line[0], *arguments, "--launcher", launcher]
-    # The loop stays BasicSR's; what feeds it, where it begins and what it says are ours.
-    basicsr.train.create_train_val_dataloader = sampler.create_train_val_dataloader
-    basicsr.train.load_resume_state = resume.load_resume_state
-    basicsr.train.MessageLogger = progress.ProgressLogger
-    pipeline = basicsr.train.train_pipeline if verb == "train" else test_pipeline
+    if run.launcher == "none":
+        choose_one_gpu(run.options)
+    hand_over(run)
+    basicsr_bridge.change("pipeline")
+    pipeline = basicsr_bridge.train_pipeline if verb == "train" else basicsr_bridge.test_pipeline
     pipeline(str(Path.cwd()))
 
 

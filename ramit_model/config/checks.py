@@ -20,13 +20,13 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
     import ramit_model
 
     ramit_model.register()
-    from basicsr.utils import registry
+    from ramit_model.basicsr_bridge import MODEL_REGISTRY
 
     for key in ("name", "model_type", "num_gpu", "datasets", "network_g", "path"):
         if options.get(key) in (None, "", {}):
             raise InputError(f"{file}: {key}: is missing; add it")
     check_name(options["name"], file)
-    find(registry.MODEL_REGISTRY, options["model_type"], f"{file}: model_type")
+    find(MODEL_REGISTRY, options["model_type"], f"{file}: model_type")
     check_device(options, file)
     check_network(options, file)
     for phase, dataset in options["datasets"].items():
@@ -59,7 +59,7 @@ def check_name(name: Any, file: str) -> None:
 
 def check_metrics(metrics: Options, file: str) -> None:
     """Check that metrics are registered and have the arguments that they take."""
-    from basicsr.utils.registry import METRIC_REGISTRY
+    from ramit_model.basicsr_bridge import METRIC_REGISTRY
 
     for name, metric in metrics.items():
         where = f"{file}: val.metrics.{name}"
@@ -83,7 +83,8 @@ def check_device(options: Options, file: str) -> None:
 def check_network(options: Options, file: str) -> None:
     """Build our own networks on torch's meta device, which costs nothing; check the argument names of others."""
     import torch
-    from basicsr.utils.registry import ARCH_REGISTRY
+
+    from ramit_model.basicsr_bridge import ARCH_REGISTRY
 
     block = options["network_g"]
     if not isinstance(block, dict) or "type" not in block:
@@ -159,7 +160,8 @@ def check_compiler(where: str) -> None:
 
 def _check_training(train: Options, file: str) -> None:
     import torch
-    from basicsr.utils.registry import LOSS_REGISTRY
+
+    from ramit_model.basicsr_bridge import LOSS_REGISTRY
 
     if not train.get("pixel_opt") and not train.get("perceptual_opt"):
         raise InputError(f"{file}: train.pixel_opt: is missing; a loss is needed, for example {{type: L1Loss}}")
@@ -176,7 +178,7 @@ def _check_training(train: Options, file: str) -> None:
 
 def check_dataset(dataset: Options, phase: str, options: Options, file: str, is_train: bool) -> None:
     """Check that a data set is complete, that its folders are there, and that it fits the other options."""
-    from basicsr.utils.registry import DATASET_REGISTRY
+    from ramit_model.basicsr_bridge import DATASET_REGISTRY
 
     where = f"{file}: datasets.{phase}"
     kind = phase.partition("_")[0]

@@ -3,14 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import torch
-from basicsr.data.data_util import paths_from_lmdb
-from basicsr.utils import scandir
-from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 
+from ramit_model.basicsr_bridge import DATASET_REGISTRY, paths_from_lmdb, scandir
 from ramit_model.data.degradation import add_blind_noise, add_test_noise, to_gray
 from ramit_model.data.paired import ImageReader, check_patch, to_tensor
 from ramit_model.data.patches import PatchRequest, as_request, random_patch

@@ -1,7 +1,5 @@
 """Degradations applied on the fly: white Gaussian noise and gray, as pure functions."""
 
-import ramit_arch  # noqa: F401  mends BasicSR for those who import from here first
-
 import cv2
 import numpy as np
 import torch

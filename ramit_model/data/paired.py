@@ -6,19 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import cv2
 import numpy as np
 import torch
-from basicsr.data.paired_image_dataset import PairedImageDataset
-from basicsr.data.single_image_dataset import SingleImageDataset
-from basicsr.utils import FileClient, bgr2ycbcr
-from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torchvision.transforms.functional import normalize
 
 from datasets_prep.image_files import size_in_header
+from ramit_model.basicsr_bridge import DATASET_REGISTRY, FileClient, PairedImageDataset, SingleImageDataset, bgr2ycbcr
 from ramit_model.data.patches import Image, PatchRequest, as_request, random_patch
 from ramit_model.system.errors import InputError, one_line
 

@@ -5,18 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import cv2
 import numpy as np
 import torch.distributed as dist
-from basicsr.metrics import calculate_metric
-from basicsr.utils import imwrite, tensor2img
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from ramit_model.basicsr_bridge import calculate_metric, imwrite, tensor2img
 from ramit_model.system.files import write_csv_atomically
 
 T = TypeVar("T")

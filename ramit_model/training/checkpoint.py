@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,3 +32,9 @@ def save_networks(networks: Mapping[str, nn.Module], path: str | os.PathLike[str
     """
     content = {key: {name: tensor.cpu() for name, tensor in net.state_dict().items()} for key, net in networks.items()}
     save_atomically(content, path)
+
+
+def training_states(name: str) -> list[Path]:
+    """Training states of the run `name` under the current folder, the highest iteration first."""
+    states = Path("experiments", name, "training_states").glob("*.state")
+    return sorted((state for state in states if state.stem.isdigit()), key=lambda state: -int(state.stem))

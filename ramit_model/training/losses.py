@@ -1,12 +1,11 @@
 """Averages of the losses of a training, and the error that ends one that diverges."""
 
-from ramit_arch.compat import training_states
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from ramit_model.system.errors import InputError
+from ramit_model.training.checkpoint import training_states
 
 
 class LossAverage:

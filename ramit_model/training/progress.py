@@ -4,11 +4,7 @@ import datetime
 import time
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
-from basicsr.utils import get_root_logger
-from basicsr.utils.dist_util import master_only
-
+from ramit_model.basicsr_bridge import get_root_logger, master_only
 from ramit_model.training.schedule import Schedule
 
 

@@ -4,17 +4,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import torch
-from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger
-from basicsr.utils.dist_util import master_only
-from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from ramit_model.basicsr_bridge import MODEL_REGISTRY, SRModel, get_root_logger, master_only
 from ramit_model.inference import evaluation
 from ramit_model.inference.padding import run_padded, size_unit
 from ramit_model.inference.precision import autocast

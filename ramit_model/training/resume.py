@@ -5,16 +5,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-from ramit_arch.compat import training_states
-
 import numpy as np
 import torch
-from basicsr.utils import check_resume
 
+from ramit_model.basicsr_bridge import check_resume
 from ramit_model.data.patches import PATCH_DATASETS
 from ramit_model.inference.weights import read_checkpoint, read_weights
 from ramit_model.system.errors import InputError
+from ramit_model.training.checkpoint import training_states
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:

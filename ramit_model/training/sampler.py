@@ -7,20 +7,13 @@ from functools import lru_cache
 from logging import Logger
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
-import basicsr.train
 import torch
-from basicsr.data import build_dataloader, build_dataset
-from basicsr.data.prefetch_dataloader import PrefetchDataLoader
 from torch.utils.data import DataLoader, Sampler
 
+from ramit_model.basicsr_bridge import PrefetchDataLoader, build_dataloader, build_dataset, original
 from ramit_model.data.patches import PATCH_DATASETS, PatchRequest, group_sub_images
 from ramit_model.system.errors import InputError
 from ramit_model.training.schedule import Schedule
-
-basicsr_create_train_val_dataloader = basicsr.train.create_train_val_dataloader
-
 
 SUB_IMAGE_SEEDS = 1 << 96
 """Offset above the seeds of all patches, so that sub-image and patch position are independent."""
@@ -117,7 +110,8 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
     """
     dataset_opt = opt["datasets"]["train"]
     if dataset_opt["type"] not in PATCH_DATASETS:
-        created: tuple[Any, Any, list[Any], int, int] = basicsr_create_train_val_dataloader(opt, logger)
+        create = original("basicsr.train:create_train_val_dataloader")
+        created: tuple[Any, Any, list[Any], int, int] = create(opt, logger)
         if len(created[0]) == 0:
             raise InputError(
                 f"data set {dataset_opt['name']}: {len(created[1])} patches an epoch make no batch of "

@@ -2,11 +2,11 @@
 
 import math
 
-from ramit_arch.attention import ChannelAttention, SpatialAttention, relative_position_index
-
 import pytest
 import torch
 from torch.nn import functional as F
+
+from ramit_arch.attention import ChannelAttention, SpatialAttention, relative_position_index
 
 M, HEADS, CH_HEADS, DIM = 4, 3, 2, 5
 

@@ -2,11 +2,11 @@
 
 import doctest
 
-from ramit_arch import mobivari
-
 import pytest
 import torch
 from torch.nn import functional as F
+
+from ramit_arch import mobivari
 
 
 def test_doctests() -> None:

@@ -5,16 +5,15 @@ import math
 from dataclasses import fields
 from pathlib import Path
 
-import ramit_arch.ngswin_arch as arch
-from ramit_arch import NGswin
-from ramit_arch.windows import window_partition, window_reverse
-
 import pytest
 import torch
 from helpers import fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ramit_arch.ngswin_arch as arch
+from ramit_arch import NGswin
+from ramit_arch.windows import window_partition, window_reverse
 from ramit_model.inference.weights import check_fit, read_weights
 
 TINY = {"scale": 2, "dim": 16, "depths": [2, 1, 2], "num_heads": [3, 2, 1], "decoder_depth": 2, "decoder_heads": 3}

@@ -3,13 +3,13 @@
 import inspect
 from dataclasses import fields
 
-from ramit_arch import RAMiT, RAMiTSettings, ramit_settings
-
 import pytest
 import torch
 from helpers import TINY, fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from ramit_arch import RAMiT, RAMiTSettings, ramit_settings
 
 
 def tiny(**changes) -> RAMiT:

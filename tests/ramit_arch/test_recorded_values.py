@@ -1,12 +1,12 @@
 """The networks against what the published ones were recorded to compute."""
 
-from ramit_arch.ramit_arch import DRAMiTBlock
-
 import numpy as np
 import pytest
 import torch
 from helpers import fill, network, recorded
 from torch.utils.flop_counter import FlopCounterMode
+
+from ramit_arch.ramit_arch import DRAMiTBlock
 
 LAYOUTS, OUTPUTS, COMPLEXITY = recorded("state_dict_layouts"), recorded("outputs"), recorded("complexity")
 INTERMEDIATES, TRAINING = recorded("intermediates"), recorded("training")

@@ -5,12 +5,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ramit_arch import RAMiT
-
 import pytest
 import torch
 from helpers import run_basicsr, testing_options, training_options
 
+from ramit_arch import RAMiT
 from ramit_model.cli import main
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ramit_arch import RAMiT
-
 import pytest
 import torch
 from helpers import REPOSITORY, TINY, run_basicsr, testing_options, training_options
+
+from ramit_arch import RAMiT
 
 TWO_PROCESSES = ["--nproc", "2"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}

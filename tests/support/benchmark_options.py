@@ -5,8 +5,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import pytest
 import torch
 from basicsr.archs import build_network

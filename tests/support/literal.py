@@ -6,11 +6,11 @@ The module names are those of the published checkpoints, so the weights of one l
 
 import math
 
-from ramit_arch import RAMiTSettings, ramit_settings
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ramit_arch import RAMiTSettings, ramit_settings
 
 
 class LiteralRAMiT(nn.Module):

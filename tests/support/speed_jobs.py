@@ -13,12 +13,10 @@ import ramit_model
 ramit_model.register()  # mends BasicSR for the imports below
 
 import torch
-from basicsr.archs import build_network
-from basicsr.data import build_dataset
-from basicsr.utils.registry import ARCH_REGISTRY
 from literal import LiteralRAMiT
 from torch.utils.data import DataLoader
 
+from ramit_model.basicsr_bridge import ARCH_REGISTRY, build_dataset, build_network
 from ramit_model.benchmark.measure.cost import Runner, measured_cost, probe, take_turns
 from ramit_model.benchmark.measure.counting import count
 from ramit_model.benchmark.measure.isolation import KilledError, be_quiet, isolated, prepare_process

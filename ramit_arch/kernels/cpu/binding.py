@@ -3,12 +3,12 @@
 import ctypes
 from typing import Any
 
-from ramit_arch.kernels.cpu import abi
-from ramit_arch.kernels.cpu.library import Library, library
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ramit_arch.kernels.cpu import abi
+from ramit_arch.kernels.cpu.library import Library, library
 
 SUFFIXES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 """Data type of a map -> end of the names of the kernels for it."""

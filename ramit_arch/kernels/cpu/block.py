@@ -7,16 +7,16 @@ projects q, k and v and attends between channels; the rest is done by kernels, t
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
 from ramit_arch.attention import cosine_attention, cosine_scale, position_bias
 from ramit_arch.kernels.cpu import binding, inference, training
 from ramit_arch.kernels.cpu.gather import WindowGather
 from ramit_arch.kernels.cpu.post_attention import FeedForwardWeights, MobiVariWeights, mobivari, post_attention
 from ramit_arch.kernels.reference import channel_mixing, channel_products
 from ramit_arch.layers import BlockOutput
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 
 class Kernel(NamedTuple):

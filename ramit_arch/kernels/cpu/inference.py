@@ -6,13 +6,13 @@ It is a PyTorch operator, so that torch.compile calls it as it is.
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ramit_arch.kernels.cpu import abi
 from ramit_arch.kernels.cpu.binding import SUFFIXES, call, contiguous_float32, pack, padded, padded_size, panel
 from ramit_arch.kernels.cpu.library import library
 from ramit_arch.kernels.reference import channel_mixing
-
-import torch
-from torch import Tensor
 
 
 def is_supported(channels: int, spatial_heads: int, channel_heads: int) -> bool:

@@ -7,9 +7,9 @@ import warnings
 from itertools import zip_longest
 from typing import NamedTuple
 
-from ramit_arch.kernels.cpu import abi
-
 import torch
+
+from ramit_arch.kernels.cpu import abi
 
 VARIANTS = {"AVX512": "_avx512", "AVX2": "_avx2"}
 """Capability of the processor, as torch names it -> extension module with the kernels for it."""

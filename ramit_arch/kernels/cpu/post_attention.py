@@ -7,11 +7,11 @@ calls as they are. Only inputs and weights are kept for the gradients; all else 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ramit_arch.kernels.cpu import abi
-from ramit_arch.kernels.cpu.binding import SUFFIXES, call, contiguous_float32, pack, padded, padded_size, panel
-
 import torch
 from torch import Tensor
+
+from ramit_arch.kernels.cpu import abi
+from ramit_arch.kernels.cpu.binding import SUFFIXES, call, contiguous_float32, pack, padded, padded_size, panel
 
 
 class MobiVariWeights(NamedTuple):

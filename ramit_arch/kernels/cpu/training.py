@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from ramit_arch.kernels.cpu import abi
-from ramit_arch.kernels.cpu.binding import available, call, compiled, contiguous_float32, pack
-
 import torch
 from torch import Tensor
+
+from ramit_arch.kernels.cpu import abi
+from ramit_arch.kernels.cpu.binding import available, call, compiled, contiguous_float32, pack
 
 
 def is_supported(qkv: Tensor, head_dim: int) -> bool:

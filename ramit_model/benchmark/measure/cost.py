@@ -7,14 +7,12 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import torch
-from basicsr.archs import build_network
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from ramit_model.basicsr_bridge import build_network
 from ramit_model.benchmark.measure.fingerprints import network_fingerprint
 from ramit_model.benchmark.measure.isolation import KilledError, be_quiet, isolated, prepare_process
 from ramit_model.benchmark.measure.measurements import Measurements, key_of

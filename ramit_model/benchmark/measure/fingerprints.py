@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ramit_arch.kernels.cpu.library import library
-
 from ramit_model.benchmark.measure.machine import machine, versions
 from ramit_model.benchmark.plan import Network
 from ramit_model.benchmark.results import Weights
@@ -49,7 +48,7 @@ def _sha256(path: Path) -> str:
 @cache
 def _code(network_type: str) -> str:
     """Checksum of the files beside and below the one that defines a network, and whether compiled kernels serve it."""
-    from basicsr.utils.registry import ARCH_REGISTRY
+    from ramit_model.basicsr_bridge import ARCH_REGISTRY
 
     folder = Path(inspect.getfile(find(ARCH_REGISTRY, network_type, "network_g.type"))).parent
     files = sorted(path for path in folder.rglob("*") if path.suffix in CODE)

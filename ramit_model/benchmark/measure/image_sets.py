@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
-from basicsr.data import build_dataset
-from basicsr.utils import tensor2img
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from ramit_model.basicsr_bridge import build_dataset, tensor2img
 from ramit_model.benchmark.plan import Plan
 from ramit_model.config.option_file import Options
 from ramit_model.inference.evaluation import Picture

@@ -25,7 +25,7 @@ class KilledError(RuntimeError):
 def be_quiet() -> None:
     """Register everything, and silence BasicSR and the networks."""
     ramit_model.register()
-    from basicsr.utils import get_root_logger
+    from ramit_model.basicsr_bridge import get_root_logger
 
     get_root_logger().setLevel(logging.ERROR)  # its log_level does nothing without a log_file
     # BasicSR's SwinIR calls it in an old way.

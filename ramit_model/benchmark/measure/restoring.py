@@ -7,14 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import torch
-from basicsr.data import build_dataset
-from basicsr.utils.matlab_functions import imresize
 from torch import Tensor
 
 from datasets_prep.image_files import encode_png
+from ramit_model.basicsr_bridge import build_dataset, imresize
 from ramit_model.benchmark.measure.image_sets import single_images
 from ramit_model.benchmark.measure.isolation import prepare_process
 from ramit_model.config.option_file import Options

@@ -4,12 +4,10 @@ import io
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import numpy as np
-from basicsr.metrics import calculate_psnr
 from PIL import Image, ImageDraw, ImageFont
 
+from ramit_model.basicsr_bridge import calculate_psnr
 from ramit_model.inference.evaluation import Picture
 
 GT = "GT"

@@ -6,14 +6,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from ramit_arch import NGswin, RAMiT
-
 import pytest
 import yaml
 from helpers import REPOSITORY, changed
 from jsonschema import Draft7Validator
 from pydantic import BaseModel
 
+from ramit_arch import NGswin, RAMiT
 from ramit_model.benchmark import schema as benchmark_schema
 from ramit_model.config import schema
 

@@ -1,7 +1,5 @@
 """Noise and gray as the published models were trained and tested with."""
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import cv2
 import numpy as np
 import pytest

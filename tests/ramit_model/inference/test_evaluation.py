@@ -5,8 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import cv2
 import numpy as np
 import pytest

@@ -4,10 +4,9 @@ import hashlib
 import re
 from pathlib import Path
 
-from ramit_arch import NGswin, RAMiT
-
 import pytest
 
+from ramit_arch import NGswin, RAMiT
 from ramit_model.inference.published_weights import by_name, git_blob, published_weights, recognize
 from ramit_model.system.errors import InputError
 

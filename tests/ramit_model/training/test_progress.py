@@ -7,8 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import pytest
 from basicsr.utils import MessageLogger, get_root_logger
 from helpers import training_options

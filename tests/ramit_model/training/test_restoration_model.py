@@ -5,8 +5,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from ramit_arch import RAMiT
-
 import pytest
 import torch
 from basicsr.metrics import calculate_psnr
@@ -15,6 +13,7 @@ from basicsr.utils import tensor2img
 from helpers import TINY, testing_options, training_options
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ramit_arch import RAMiT
 from ramit_model.data.paired import PairedRestorationDataset, SingleRestorationDataset
 from ramit_model.inference.padding import pad_symmetric
 from ramit_model.system.errors import InputError

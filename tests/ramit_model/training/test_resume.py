@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import numpy as np
 import pytest
 import torch

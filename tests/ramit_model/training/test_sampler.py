@@ -7,8 +7,6 @@ from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import pytest
 import torch
 from helpers import photograph, training_options

@@ -7,8 +7,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import numpy as np
 import pytest
 import torch

@@ -1,12 +1,12 @@
 """Windows gathered by one index and scattered back, against cyclic shift and partition."""
 
-from ramit_arch.kernels.cpu.gather import WindowGather
-from ramit_arch.windows import cyclic_shift, window_partition, window_reverse
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ramit_arch.kernels.cpu.gather import WindowGather
+from ramit_arch.windows import cyclic_shift, window_partition, window_reverse
 
 
 @given(

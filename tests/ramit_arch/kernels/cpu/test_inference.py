@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from types import ModuleType
 
-from ramit_arch import RAMiT
-from ramit_arch.kernels.cpu import binding, inference, library, post_attention
-
 import pytest
 import torch
 from helpers import TINY, fill, network
 from literal import LiteralRAMiT
+
+from ramit_arch import RAMiT
+from ramit_arch.kernels.cpu import binding, inference, library, post_attention
 
 pytestmark = pytest.mark.skipif(library.library() is None, reason="no kernels were compiled for this processor")
 

@@ -6,11 +6,11 @@ import subprocess
 import warnings
 from pathlib import Path
 
-from ramit_arch.kernels.cpu import abi, binding, library
-
 import pytest
 import torch
 from helpers import run_python
+
+from ramit_arch.kernels.cpu import abi, binding, library
 
 SOURCES = Path(abi.__file__).parent
 

@@ -2,14 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-from ramit_arch import RAMiT
-from ramit_arch.kernels.cpu import binding, post_attention, training
-from ramit_arch.kernels.cpu.block import KERNELS, feed_forward_weights, mobivari_weights
-from ramit_arch.kernels.cpu.library import library, load
-from ramit_arch.kernels.cpu.training import is_supported, window_attention
-from ramit_arch.layers import ChannelNorm, FeedForward
-from ramit_arch.mobivari import mobivari
-
 import pytest
 import torch
 from helpers import fill
@@ -17,6 +9,14 @@ from torch import Tensor, nn
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
 from torch.nn import functional as F
+
+from ramit_arch import RAMiT
+from ramit_arch.kernels.cpu import binding, post_attention, training
+from ramit_arch.kernels.cpu.block import KERNELS, feed_forward_weights, mobivari_weights
+from ramit_arch.kernels.cpu.library import library, load
+from ramit_arch.kernels.cpu.training import is_supported, window_attention
+from ramit_arch.layers import ChannelNorm, FeedForward
+from ramit_arch.mobivari import mobivari
 
 TOKENS = 64
 FORWARD, BACKWARD = 1e-5, 1e-4

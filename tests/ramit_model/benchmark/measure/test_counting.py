@@ -3,8 +3,6 @@
 import functools
 import re
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import pytest
 import torch
 import yaml

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import ramit_arch
-
 import pytest
 import torch
 from benchmark_options import NETWORKS, save_weights
 
+import ramit_arch
 import ramit_model
 from ramit_model.benchmark.measure import fingerprints
 from ramit_model.benchmark.measure.fingerprints import environment, network_fingerprint, weights_of

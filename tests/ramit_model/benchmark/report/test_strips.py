@@ -3,8 +3,6 @@
 import io
 from itertools import pairwise
 
-import ramit_arch  # noqa: F401  mends BasicSR for the imports below
-
 import cv2
 import numpy as np
 import pytest

@@ -1,12 +1,18 @@
-"""Each mend of BasicSR, in a fresh process."""
+"""The seam to BasicSR: what `import ramit_arch` promises, and each change, in fresh processes."""
 
+import hashlib
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import run_python
+from helpers import recorded, run_python
+
+from ramit_model import basicsr_bridge
+from ramit_model.basicsr_changes import init_dist_on_cpu
 
 WITHOUT_TORCHVISION_OPERATORS = """
 import torch
@@ -17,27 +23,119 @@ torch.ops.load_library = refuse
 """
 
 
+PLUGINS = ["import ramit_arch", "import ramit_model", "import ramit_model.training.restoration_model"]
+
+REGISTERED = """
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
+assert "RAMiT" in ARCH_REGISTRY and "NGswin" in ARCH_REGISTRY
+assert "PairedRestorationDataset" in DATASET_REGISTRY and "CleanImageDataset" in DATASET_REGISTRY
+assert "RestorationModel" in MODEL_REGISTRY
+"""
+
+OLD_TORCHVISION = """
+import sys, types
+import torchvision.transforms.functional as functional
+module = types.ModuleType("torchvision.transforms.functional_tensor")
+module.rgb_to_grayscale = functional.rgb_to_grayscale
+sys.modules[module.__name__] = module
+"""
+
+WITHOUT_BASICSR = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "basicsr":
+            raise ModuleNotFoundError("No module named 'basicsr'", name=name)
+sys.meta_path.insert(0, Missing())
+"""
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_registries_know_what_is_ours_when_basicsr_is_imported_later(plugin: str) -> None:
+    run_python(f"{plugin}\nimport basicsr\n{REGISTERED}")
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_registries_know_what_is_ours_when_basicsr_was_imported_before(plugin: str) -> None:
+    run_python(f"{OLD_TORCHVISION}\nimport basicsr\n{plugin}\n{REGISTERED}")
+
+
+def test_networks_are_imported_without_basicsr_and_torchvision() -> None:
+    run_python("""
+import sys
+import ramit_arch
+loaded = {name.partition(".")[0] for name in sys.modules}
+assert not loaded & {"basicsr", "torchvision", "cv2", "scipy"}, loaded
+""")
+
+
+def test_networks_work_where_basicsr_is_not_installed() -> None:
+    run_python(
+        WITHOUT_BASICSR
+        + """
+import ramit_arch, torch
+net = ramit_arch.RAMiT(scale=2, dim=16, depths=[1, 1, 1, 1], neck_groups=1)
+assert net(torch.rand(1, 3, 8, 8)).shape == (1, 3, 16, 16)
+try:
+    import ramit_model.training.restoration_model
+except ModuleNotFoundError as error:
+    assert error.name == "basicsr"
+else:
+    raise AssertionError("BasicSR was found")
+"""
+    )
+
+
+def _source(target: str) -> str:
+    """Source of BasicSR's own object, whether it is replaced here or not."""
+    return inspect.getsource(basicsr_bridge.original(target))
+
+
+def test_replaced_functions_are_those_that_we_know() -> None:
+    """A new BasicSR may have mended them itself, or may expect something else of the replacement."""
+    known = recorded("basicsr_functions")
+    targets = [change.target for change in basicsr_bridge.CHANGES if change.when != "before"]
+    found = {target: hashlib.sha256(_source(target).encode()).hexdigest() for target in targets}
+    changed = [target for target, digest in found.items() if known.get(target) != digest]
+    version = importlib.import_module("basicsr").__version__
+    assert not changed, f"BasicSR {version} has other code than 1.4.2 in {', '.join(changed)}: look through CHANGES"
+    assert known.keys() == found.keys()
+
+
+def test_every_name_is_there() -> None:
+    for name in basicsr_bridge.NAMES:
+        assert getattr(basicsr_bridge, name) is not None
+    with pytest.raises(AttributeError, match="SRModle"):
+        _ = basicsr_bridge.SRModle
+
+
+def test_every_change_says_why() -> None:
+    for change in basicsr_bridge.CHANGES:
+        assert change.why.endswith(".") and change.versions and ":" in change.target and ":" in change.by
+
+
 def test_basicsr_alone_does_not_import_here() -> None:
     """Should this fail, BasicSR or torchvision has changed: see which mends are still needed."""
     done = subprocess.run([sys.executable, "-c", "import basicsr"], capture_output=True, text=True, check=False)
     assert "functional_tensor" in done.stderr or "torchvision::nms" in done.stderr
 
 
-def test_import_mends_basicsr() -> None:
+def test_basicsr_imports_with_us() -> None:
     assert "ok" in run_python("import ramit_arch, basicsr, basicsr.train; print('ok')")
 
 
-def test_mending_twice_changes_nothing() -> None:
+def test_installing_twice_changes_nothing() -> None:
     run_python("""
 import ramit_arch, sys
-from ramit_arch import compat
+from ramit_model import basicsr_bridge
 import basicsr.train, basicsr.utils.options
 from basicsr.models.base_model import BaseModel
 def state():
     return (sys.modules["torchvision.transforms.functional_tensor"], basicsr.train.load_resume_state,
             basicsr.utils.options.init_dist, BaseModel.model_to_device)
 before = state()
-compat.mend()
+basicsr_bridge.install()
+basicsr_bridge.register()
 assert state() == before
 """)
 
@@ -63,7 +161,7 @@ import torchvision.transforms.functional as functional
 own = types.ModuleType("torchvision.transforms.functional_tensor")
 own.rgb_to_grayscale = functional.rgb_to_grayscale
 sys.modules[own.__name__] = own
-import ramit_arch
+import ramit_arch, basicsr
 assert sys.modules[own.__name__] is own
 """)
 
@@ -81,29 +179,29 @@ def test_torchvision_without_its_operators() -> None:
 
 def test_torchvision_with_its_operators_is_left_alone() -> None:
     run_with_healthy_torchvision("""
-import ramit_arch, sys
+import ramit_arch, basicsr, sys
 assert sys.modules["torchvision"] is torchvision and not hasattr(torchvision, "_declared_operators")
 """)
 
 
-def test_with_a_gpu_nothing_is_rebound() -> None:
+def test_with_a_gpu_the_cpu_changes_stay_away() -> None:
     run_python("""
 import torch
 torch.cuda.is_available = lambda: True
-import ramit_arch, basicsr.train, basicsr.utils.options
+import ramit_arch, basicsr.utils.options
 from basicsr.models.base_model import BaseModel
-for function in (basicsr.train.load_resume_state, basicsr.utils.options.init_dist, BaseModel.model_to_device):
+for function in (basicsr.utils.options.init_dist, BaseModel.model_to_device):
     assert function.__module__.startswith("basicsr."), function
 """)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the CPU mends stay away where there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the CPU changes stay away where there is a GPU")
 def test_without_a_gpu_all_three_are_rebound() -> None:
     run_python("""
 import ramit_arch, basicsr.train, basicsr.utils.options
 from basicsr.models.base_model import BaseModel
 for function in (basicsr.train.load_resume_state, basicsr.utils.options.init_dist, BaseModel.model_to_device):
-    assert function.__module__ == "ramit_arch.compat", function
+    assert function.__module__ == "ramit_model.basicsr_changes", function
 """)
 
 
@@ -114,12 +212,12 @@ def test_a_folder_called_basicsr_is_named(tmp_path: Path, make) -> None:
     code = """
 import sys
 sys.path.insert(0, "")
+import ramit_arch
 try:
-    import ramit_arch
+    import basicsr
 except ImportError as error:
     print(error)
 else:
-    import basicsr
     assert basicsr.__version__
     print("healthy")
 """
@@ -167,7 +265,7 @@ else:
 """)
 
 
-def test_spawned_workers_are_mended(tmp_path: Path) -> None:
+def test_spawned_workers_have_the_changes(tmp_path: Path) -> None:
     """BasicSR's own data set class comes out of its pickle in a worker that imported nothing of BasicSR before."""
     script = tmp_path / "script.py"
     script.write_text("""
@@ -190,8 +288,8 @@ if __name__ == "__main__":
 SLURM = """
 import os
 os.environ.update(SLURM_PROCID="0", SLURM_NTASKS="1", SLURM_NODELIST="node[1-4]", SLURM_LOCALID="0", {address})
-from ramit_arch import compat
-compat.init_dist_on_cpu("slurm", backend="nccl", port={port})
+from ramit_model.basicsr_changes import init_dist_on_cpu
+init_dist_on_cpu("slurm", backend="nccl", port={port})
 import torch.distributed as dist
 assert dist.get_backend() == "gloo" and dist.get_world_size() == 1
 print(os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
@@ -220,7 +318,5 @@ def test_slurm_asks_scontrol_for_the_first_host(tmp_path: Path) -> None:
 
 
 def test_unknown_launcher() -> None:
-    from ramit_arch import compat
-
     with pytest.raises(ValueError, match="mpi"):
-        compat.init_dist_on_cpu("mpi")
+        init_dist_on_cpu("mpi")

@@ -1,0 +1,250 @@
+"""The replacements that `basicsr_bridge.CHANGES` names: what BasicSR gets from us on today's Python and PyTorch."""
+
+import importlib
+import os
+import random
+import subprocess
+import sys
+import types
+from argparse import Namespace
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+# Before BasicSR is imported -------------------------------------------------------------------------------------------
+
+
+def declare_torchvision_operators() -> None:
+    """Declare `torchvision::nms` where torchvision's own operators did not load; BasicSR calls none of them."""
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        importlib.import_module("torchvision")
+        # The declarations vanish with their library.
+        sys.modules["torchvision"].__dict__["_declared_operators"] = library
+
+
+def provide_functional_tensor() -> None:
+    """Provide `torchvision.transforms.functional_tensor` where torchvision no longer has it."""
+    name = "torchvision.transforms.functional_tensor"
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        module = types.ModuleType(name, "Stands in for the module that torchvision 0.17 removed.")
+        functional = importlib.import_module("torchvision.transforms.functional")
+        module.__dict__["rgb_to_grayscale"] = functional.rgb_to_grayscale
+        sys.modules[name] = module
+
+
+# When BasicSR is imported ---------------------------------------------------------------------------------------------
+
+
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """`basicsr.train.load_resume_state`: see `ramit_model.training.resume`."""
+    from ramit_model.training import resume  # needs BasicSR, which is being imported when this module is
+
+    return resume.load_resume_state(opt)
+
+
+def open_shared_lmdb(
+    self: Any, db_paths: str | list[str], client_keys: str | list[str] = "default", **kwargs: Any
+) -> None:
+    """`LmdbBackend.__init__`; an environment that this process has open already is used again."""
+    paths = db_paths if isinstance(db_paths, list) else [db_paths]
+    keys = client_keys if isinstance(client_keys, list) else [client_keys]
+    self.db_paths = [str(path) for path in paths]
+    self._client = {
+        key: _open_lmdb(os.path.realpath(path), **kwargs) for key, path in zip(keys, self.db_paths, strict=True)
+    }
+
+
+_open_environments: dict[str, tuple[int, Any]] = {}
+
+
+def _open_lmdb(path: str, *, readonly: bool = True, lock: bool = False, readahead: bool = False) -> Any:
+    """LMDB environment, opened with BasicSR's defaults once a process."""
+    import lmdb
+
+    process, environment = _open_environments.get(path, (None, None))
+    if process != os.getpid():
+        if environment is not None:  # a forked DataLoader worker may not use what its parent opened
+            environment.close()
+        environment = lmdb.open(path, readonly=readonly, lock=lock, readahead=readahead)
+        _open_environments[path] = (os.getpid(), environment)
+    return environment
+
+
+def prefetch(self: Any) -> None:
+    """`PrefetchGenerator.run`, which hands an error on to whoever waits for the next item."""
+    try:
+        for item in self.generator:
+            self.queue.put(item)
+        self.queue.put(None)
+    except Exception as error:
+        self.queue.put(error)
+
+
+def next_prefetched(self: Any) -> Any:
+    """`PrefetchGenerator.__next__`, which raises the error that `prefetch` handed on."""
+    item = self.queue.get()
+    if item is None:
+        raise StopIteration
+    if isinstance(item, Exception):
+        raise item
+    return item
+
+
+def seed_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
+    """Seed numpy's and Python's generators of a DataLoader worker from torch's, which is another in every epoch."""
+    fresh = torch.initial_seed() % 2**32
+    np.random.seed(fresh)
+    random.seed(fresh)
+
+
+def init_dist_on_cpu(launcher: str, backend: str = "gloo", port: int | None = None, **kwargs: Any) -> None:
+    """`basicsr.utils.dist_util.init_dist` for processes without a GPU: the backend is always gloo.
+
+    Args:
+        launcher: "pytorch" (torchrun sets the environment) or "slurm".
+        backend: Ignored; option files name NCCL, which needs GPUs.
+        port: Port of the first process; only Slurm needs it.
+        kwargs: Passed to `torch.distributed.init_process_group`, as BasicSR does.
+
+    Raises:
+        ValueError: Another launcher.
+    """
+    if launcher == "slurm":
+        _slurm_environment(port)
+    elif launcher != "pytorch":
+        raise ValueError(f"Invalid launcher type: {launcher}")
+    if torch.multiprocessing.get_start_method(allow_none=True) is None:
+        torch.multiprocessing.set_start_method("spawn")
+    torch.distributed.init_process_group(backend="gloo", **kwargs)
+
+
+def _slurm_environment(port: int | None) -> None:
+    """Translate Slurm's variables into those that torch.distributed reads; a MASTER_ADDR that is set stays."""
+    env = os.environ
+    env["RANK"], env["WORLD_SIZE"] = env["SLURM_PROCID"], env["SLURM_NTASKS"]
+    env["LOCAL_RANK"] = env.get("SLURM_LOCALID", "0")
+    if port is not None:
+        env["MASTER_PORT"] = str(port)
+    env.setdefault("MASTER_PORT", "29500")
+    if "MASTER_ADDR" not in env:
+        hosts = subprocess.run(
+            ["scontrol", "show", "hostname", env["SLURM_NODELIST"]], check=True, capture_output=True, text=True
+        )
+        env["MASTER_ADDR"] = hosts.stdout.split()[0]
+
+
+def model_to_cpu(self: Any, net: torch.nn.Module) -> torch.nn.Module:
+    """`BaseModel.model_to_device` for processes without a GPU: DistributedDataParallel gets no device ids."""
+    net = net.to(self.device)
+    if self.opt["dist"]:
+        find_unused = self.opt.get("find_unused_parameters", False)
+        net = torch.nn.parallel.DistributedDataParallel(net, find_unused_parameters=find_unused)
+    return net
+
+
+# In the pipelines of the `basicsr` command ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """Training or test that the `basicsr` command starts.
+
+    Attributes:
+        options: Option file, parsed and checked.
+        file: Path of the option file, which BasicSR copies into the experiment.
+        launcher: none, pytorch or slurm.
+        auto_resume: Go on from the newest checkpoint.
+        debug: Log, save and validate every few iterations.
+    """
+
+    options: dict[str, Any]
+    file: str
+    launcher: str = "none"
+    auto_resume: bool = False
+    debug: bool = False
+
+
+_runs: list[Run] = []
+
+
+def hand_over(run: Run) -> None:
+    """Name the run whose options `parse_options` returns from now on."""
+    _runs[:] = [run]
+
+
+def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Namespace]:
+    """`basicsr.utils.options.parse_options` of the run that was handed over: no file is read, no argument parsed.
+
+    Starts the process group if there are several processes, and seeds all generators.
+
+    Args:
+        root_path: Folder that gets experiments/ or results/.
+        is_train: Training or test.
+
+    Returns:
+        Options as BasicSR's pipelines want them, and the arguments that they ask for.
+    """
+    run = _runs[0]
+    opt = run.options
+    opt["dist"] = run.launcher != "none"
+    if opt["dist"]:
+        parameters = opt.get("dist_params", {}) if run.launcher == "slurm" else {}
+        importlib.import_module("basicsr.utils.options").init_dist(run.launcher, **parameters)
+    opt["rank"], opt["world_size"] = importlib.import_module("basicsr.utils.dist_util").get_dist_info()
+    if opt.get("manual_seed") is None:
+        opt["manual_seed"] = random.randint(1, 10000)  # noqa: S311  no secret
+    importlib.import_module("basicsr.utils").set_random_seed(opt["manual_seed"] + opt["rank"])
+    opt["auto_resume"], opt["is_train"] = run.auto_resume, is_train
+    if run.debug and not opt["name"].startswith("debug"):
+        opt["name"] = f"debug_{opt['name']}"
+    if opt["num_gpu"] == "auto":
+        opt["num_gpu"] = torch.cuda.device_count()
+    for phase, dataset in opt["datasets"].items():
+        dataset["phase"] = phase.partition("_")[0]
+        dataset["scale"] = opt["scale"]
+        _expand_home(dataset, ("dataroot_gt", "dataroot_lq"))
+    _expand_home(opt["path"], [key for key in opt["path"] if "resume_state" in key or "pretrain_network" in key])
+    _add_folders(opt, Path(root_path), is_train=is_train)
+    if is_train and "debug" in opt["name"]:
+        if "val" in opt:
+            opt["val"]["val_freq"] = 8
+        opt["logger"].update(print_freq=1, save_checkpoint_freq=8)
+    return opt, Namespace(opt=run.file)
+
+
+def _expand_home(block: dict[str, Any], keys: Iterable[str]) -> None:
+    for key in keys:
+        if block.get(key) is not None:
+            block[key] = os.path.expanduser(block[key])  # noqa: PTH111  a Path would drop a trailing slash
+
+
+def _add_folders(opt: dict[str, Any], root: Path, *, is_train: bool) -> None:
+    """Name the folders of a run; BasicSR makes every one that it finds under `path`."""
+    home = root / ("experiments" if is_train else "results") / opt["name"]
+    folders = {"log": home, "visualization": home / "visualization"}
+    if is_train:
+        folders |= {
+            "experiments_root": home,
+            "models": home / "models",
+            "training_states": home / "training_states",
+        }
+    else:
+        folders["results_root"] = home
+    opt["path"].update({key: str(folder) for key, folder in folders.items()})
