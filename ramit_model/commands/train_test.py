@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Verb = Literal["train", "test"]
 
 
-def run_pipeline(verb: Verb, run: Run) -> None:
+def run_pipeline(verb: Verb, run: "Run") -> None:
     """Run BasicSR's own `train_pipeline` or `test_pipeline`, with experiments under the current folder.
 
     The loop stays BasicSR's; what feeds it, where it begins and what it says are ours.
