@@ -51,10 +51,9 @@ def open_library(path: str) -> Library | None:
     functions = ctypes.CDLL(path)
     difference = _difference(functions)
     if difference:
-        warnings.warn(
-            f"{path} is not used: its {difference} is not that of this package; build it again: pip install -e .",
-            stacklevel=2,
-        )
+        message = f"{path} is not used: its {difference} is not that of this package; build it again: pip install -e ."
+        # A module in place of a file: warnings would print a line of source code, too.
+        warnings.warn_explicit(message, UserWarning, __name__, 1)
         return None
     limits = abi.Limits.in_dll(functions, "ramit_limits")
     return Library(functions, Limits(*(getattr(limits, name) for name in Limits._fields)))
