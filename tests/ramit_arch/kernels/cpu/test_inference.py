@@ -1,5 +1,6 @@
 """The fused CPU kernels against the literal network and against the plain operations."""
 
+import functools
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -41,19 +42,25 @@ def without_kernels(net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         return net(x)
 
 
+@functools.cache
+def literal_outputs(name: str, size: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A random input, and the literal network's outputs in single and in double precision."""
+    variant, task = name.rsplit("_", 1)
+    scale = int(task[1:]) if task.startswith("x") else None
+    reference = fill(LiteralRAMiT(variant, "SR" if scale else task, scale))
+    batch, height, width = size
+    torch.manual_seed(1)
+    x = torch.rand(batch, reference.in_channels, height, width)
+    with torch.no_grad():
+        return x, reference(x), reference.double()(x.double())
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(1, 40, 72), (3, 32, 33)])
 def test_as_exact_as_the_literal_network(name: str, size: tuple[int, int, int], variant: str) -> None:
-    ours = fill(network(name)).eval()
-    task = name.rsplit("_", 1)[1]
-    scale = int(task[1:]) if task.startswith("x") else None
-    reference = fill(LiteralRAMiT(name.rsplit("_", 1)[0], "SR" if scale else task, scale))
-    batch, height, width = size
-    torch.manual_seed(1)
-    x = torch.rand(batch, ours.in_channels, height, width)
+    x, expected, exact = literal_outputs(name, size)
     with torch.no_grad():
-        y, expected = ours(x), reference(x)
-        exact = reference.double()(x.double())
+        y = fill(network(name)).eval()(x)
     # Random weights amplify rounding: the measure is how far PyTorch's own float32 operations are off.
     assert (y - exact).abs().max() < 2 * (expected - exact).abs().max() + 1e-5
 
