@@ -28,8 +28,8 @@ from ramit_arch import NGswin, RAMiT
 DATA = Path(__file__).parents[1] / "data"
 REPOSITORY = Path(__file__).parents[2]
 
-THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
-"""Threads of a process: two in all, however many tests run at a time."""
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+"""Threads of a process: one each where several tests run at a time."""
 
 TINY = {"type": "RAMiT", "scale": 2, "dim": 16, "depths": [1, 1, 1, 2], "neck_groups": 1}
 """`network_g` of a network that trains in milliseconds."""
@@ -132,21 +132,24 @@ def testing_options(pairs: Path, weights: str | None = None, **changes: Any) -> 
 
 
 def run_basicsr(
-    *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None
+    *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, fresh: bool = False
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the `basicsr` command in a process of its own with two threads, or in several processes with one each.
+    """Run the `basicsr` command in a process of its own with `THREADS` threads, or in several with one each.
 
-    The process is forked from a server that has imported everything. A run with several processes or with an
-    environment of its own (`env`, or what a test has changed in `os.environ`) starts as a user's command starts.
+    What needs BasicSR is forked from a server that has imported it. A run that is to be `fresh`, one of several
+    processes, and one with an environment of its own (`env`, or what a test has changed in `os.environ`) starts as a
+    user's command does.
     """
     words = [str(argument) for argument in arguments]
-    threads = "1" if "--nproc" in words else THREADS  # more threads than cores would wait for each other
-    if "--nproc" not in words and not (env or {}).keys() - {"OMP_NUM_THREADS"} and environment() == AT_START:
-        return fork_server((env or {}).get("OMP_NUM_THREADS", threads)).run(words, cwd, timeout=300)
+    several = "--nproc" in words  # more threads than cores would wait for each other
+    variables = {"OMP_NUM_THREADS": "1" if several else str(THREADS), **(env or {})}
+    fresh |= several or variables.keys() > {"OMP_NUM_THREADS"} or environment() != AT_START
+    if not fresh and words[0] in ("train", "test", "benchmark"):
+        return fork_server(variables["OMP_NUM_THREADS"]).run(words, cwd, timeout=300)
     return subprocess.run(
         [sys.executable, "-m", "ramit_model", *words],
         cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": threads, **(env or {})},
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=300,

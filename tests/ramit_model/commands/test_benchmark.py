@@ -16,14 +16,12 @@ import pytest
 import torch
 import yaml
 from benchmark_options import NETWORKS, benchmark_options, measure_in_this_process, save_weights
-from helpers import children, metrics, photograph, run_basicsr, start_process, testing_options, wait_until
+from helpers import THREADS, children, metrics, photograph, run_basicsr, start_process, testing_options, wait_until
 
 from ramit_model.benchmark.measure import cost, quality
 from ramit_model.cli import main
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are found in /proc")
-THREADS = 2
-"""What `run_basicsr` gives a process: another number would be another machine, on which all is measured anew."""
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +38,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> "subprocess.CompletedProcess[str]":
     """A benchmark in `folder / benchmarks / tiny` that nothing disturbed."""
-    return run_basicsr("benchmark", "-opt", "options.yml", cwd=folder)
+    return run_basicsr("benchmark", "-opt", "options.yml", cwd=folder, fresh=True)
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """No further processes; what they would have been started for."""
+    """No further processes; what they would have been started for.
+
+    With the threads of `run_basicsr`: another number would be another machine, on which all is measured anew.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     yield measure_in_this_process(monkeypatch)
