@@ -4,6 +4,7 @@ Run as a script it is the server; imported, it is the client. Importing takes se
 """
 
 import gc
+import importlib
 import json
 import os
 import random
@@ -118,15 +119,13 @@ def _become(request: dict[str, object], descriptors: list[int]) -> list[str]:
 def import_everything() -> None:
     """Import what `basicsr train`, `test` and `benchmark` import."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # as the command does before OpenCV is imported
-    import ramit_model.cli
+    import ramit_model
 
     ramit_model.register()
-
-    import ramit_model.benchmark.run
-    import ramit_model.config.options
-    import ramit_model.training.progress
-    import ramit_model.training.resume
-    import ramit_model.training.sampler
+    for name in ("cli", "config.options", "training.progress", "training.resume", "training.sampler"):
+        importlib.import_module(f"ramit_model.{name}")
+    for name in ("basicsr.train", "basicsr.test"):
+        importlib.import_module(name)
 
 
 if __name__ == "__main__":
