@@ -173,7 +173,16 @@ NAMES = {
 def __getattr__(name: str) -> Any:
     if name not in NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(NAMES[name]), name)
+    global _imported_by_us  # noqa: PLW0603
+    before, _imported_by_us = _imported_by_us, True
+    try:
+        return getattr(importlib.import_module(NAMES[name]), name)
+    finally:
+        _imported_by_us = before
+
+
+_imported_by_us = False
+"""Whether one of our own modules, itself not imported to its end, is importing BasicSR: others may need that module."""
 
 
 def install() -> None:
@@ -284,8 +293,9 @@ def _finish(module: ModuleType) -> None:
     for name, network in NETWORKS.items():
         if name not in registry:
             registry.register(_resolve(f"{network}:{name}"))
-    for name in SELF_REGISTERING:
-        importlib.import_module(name)
+    if not _imported_by_us:  # `register` does it then
+        for name in SELF_REGISTERING:
+            importlib.import_module(name)
 
 
 def _not_basicsr(module: ModuleType) -> ImportError:

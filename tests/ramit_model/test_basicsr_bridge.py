@@ -23,7 +23,7 @@ torch.ops.load_library = refuse
 """
 
 
-PLUGINS = ["import ramit_arch", "import ramit_model", "import ramit_model.training.restoration_model"]
+PLUGINS = ["import ramit_arch", "import ramit_model"]
 
 REGISTERED = """
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
@@ -58,6 +58,12 @@ def test_registries_know_what_is_ours_when_basicsr_is_imported_later(plugin: str
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_registries_know_what_is_ours_when_basicsr_was_imported_before(plugin: str) -> None:
     run_python(f"{OLD_TORCHVISION}\nimport basicsr\n{plugin}\n{REGISTERED}")
+
+
+@pytest.mark.parametrize("module", ["data.paired", "data.clean", "inference.evaluation", "training.sampler"])
+def test_any_module_may_be_imported_first(module: str) -> None:
+    """As a spawned worker does that unpickles a data set."""
+    run_python(f"import ramit_model.{module}, ramit_model\nramit_model.register()\n{REGISTERED}")
 
 
 def test_networks_are_imported_without_basicsr_and_torchvision() -> None:
