@@ -246,7 +246,7 @@ class NGramWindowPartition(nn.Module):
 
 
 class NGramContext(nn.Module):
-    """What the neighbouring windows tell a window.
+    """N-gram context of each window, from its neighbouring windows.
 
     Each window becomes one vector of D/2 channels, its unigram. The forward context of a window is the average of an
     attention within the N x N windows that it is the first of, the backward context within those that it is the last
@@ -364,7 +364,7 @@ class Reconstruction(nn.Module):
 
 
 def shift_mask(x: Tensor, window_size: int) -> Tensor:
-    """What windows shifted by M / 2 add to their scores, so that pixels of opposite borders ignore each other.
+    """Attention mask of windows shifted by M / 2: pixels that the cyclic shift brought together do not attend.
 
     Args:
         x: (B, H, W, C), for its size and device.

@@ -20,7 +20,7 @@ STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 """Mean and standard deviation of each other task's training data, RGB or gray, range 0..1."""
 
 TASKS = ("SR", "CDN", "GDN", "LLE", "DR")
-"""Super-resolution, colour denoising, gray denoising, low-light enhancement, deraining."""
+"""Super-resolution, color denoising, gray denoising, low-light enhancement, deraining."""
 
 VARIANTS = ("RAMiT", "RAMiT-1", "RAMiT-slimSR", "RAMiT-slimLLE")
 

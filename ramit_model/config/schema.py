@@ -148,7 +148,7 @@ class MultiStep(Block):
     type: str = Field(description="MultiStepLR or MultiStepRestartLR.")
     milestones: list[int] = Field(description="Iterations after which the rate falls, from the end of a warm start.")
     gamma: float = Field(0.1, description="Factor at each milestone.")
-    restarts: list[int] = Field(default=[0], description="Iterations at which the rate starts anew.")
+    restarts: list[int] = Field(default=[0], description="Iterations at which the schedule restarts.")
     restart_weights: list[float] = Field(default=[1], description="Factor of the base rate at each restart.")
 
 

@@ -53,7 +53,7 @@ def resident_peak() -> int:
 
 
 def forget_peak() -> bool:
-    """Give back freed memory, and begin to look for the peak anew.
+    """Give back freed memory, and restart the measurement of the peak.
 
     Returns:
         Whether the system can do that.

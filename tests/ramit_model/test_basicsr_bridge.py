@@ -98,7 +98,7 @@ def _source(target: str) -> str:
 
 
 def test_replaced_functions_are_those_that_we_know() -> None:
-    """A new BasicSR may have mended them itself, or may expect something else of the replacement."""
+    """A new BasicSR may have fixed them itself, or may expect something else of the replacement."""
     known = recorded("basicsr_functions")
     targets = [change.target for change in basicsr_bridge.CHANGES if change.when != "before"]
     found = {target: hashlib.sha256(_source(target).encode()).hexdigest() for target in targets}
@@ -121,7 +121,7 @@ def test_every_change_says_why() -> None:
 
 
 def test_basicsr_alone_does_not_import_here() -> None:
-    """Should this fail, BasicSR or torchvision has changed: see which mends are still needed."""
+    """Should this fail, BasicSR or torchvision has changed: see which changes are still needed."""
     done = subprocess.run([sys.executable, "-c", "import basicsr"], capture_output=True, text=True, check=False)
     assert "functional_tensor" in done.stderr or "torchvision::nms" in done.stderr
 

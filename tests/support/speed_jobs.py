@@ -8,10 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ramit_model
-
-ramit_model.register()  # mends BasicSR for the imports below
-
 import torch
 from literal import LiteralRAMiT
 from torch.utils.data import DataLoader

@@ -1,7 +1,7 @@
 """Rest of a block after its attentions, on a CPU, with and without gradients: MobiVari, norms, feed-forward network.
 
 PyTorch operators around the C++ kernels of post_attention.cpp and post_attention_backward.cpp, which torch.compile
-calls as they are. Only inputs and weights are kept for the gradients; all else is computed anew.
+calls as they are. Only inputs and weights are kept for the gradients; all else is recomputed.
 """
 
 from collections.abc import Sequence

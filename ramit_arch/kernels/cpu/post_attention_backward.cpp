@@ -1,5 +1,5 @@
 // Gradients of post_attention.cpp, float32. Nothing is kept from the forward pass but its inputs: patch by patch,
-// everything is computed anew and differentiated while it is in the cache.
+// everything is recomputed and differentiated while it is in the cache.
 //
 // The depthwise convolution reaches beyond a patch. So there are two passes: the first ends at the gradient of its
 // result, which is written to a map; the second goes on from there, with the borders of the patches.

@@ -30,7 +30,7 @@ def window_attention(
 ) -> Tensor:
     """Cosine attention within windows: `softmax(scale * cos(q, k) + bias) (gate * v)`, head by head.
 
-    Only qkv, gate, scale and bias are kept for the gradient; scores are computed anew. `is_supported` says whether
+    Only qkv, gate, scale and bias are kept for the gradient; scores are recomputed. `is_supported` says whether
     this can be called.
 
     Args:

@@ -1,4 +1,4 @@
-// Cosine attention within windows for training, float32. The backward pass computes scores and softmax anew, window by
+// Cosine attention within windows for training, float32. The backward pass recomputes scores and softmax, window by
 // window, while they are in the first or second level cache; nothing else is kept from the forward pass.
 
 #include "cosine_attention.h"
