@@ -83,13 +83,13 @@ def test_the_home_folder(network: Network, tmp_path: Path, monkeypatch: pytest.M
     assert key(replace(network, weights="~/tiny.pth")) == key(network)
 
 
-@pytest.mark.parametrize("changed", ["attention.py", "kernels/plain.py", "kernels/inference.cpp"])
+@pytest.mark.parametrize("changed", ["attention.py", "kernels/reference.py", "kernels/cpu/window_attention.cpp"])
 def test_code_matters(network: Network, changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that was changed is another one; its code is what lies beside and below it."""
     plain = replace(network, network_g=NETWORKS["plain"], weights=None)
     folder = tmp_path / "ramit_arch"
     shutil.copytree(Path(ramit_arch.__file__).parent, folder)
-    (folder / "kernels" / "inference.cpp").touch()  # it is not installed
+    (folder / "kernels/cpu/window_attention.cpp").touch()  # it is not installed
     fingerprints._code.cache_clear()
     monkeypatch.setattr(
         fingerprints.inspect,
