@@ -1,1 +1,1 @@
-"""From image files to the LMDBs that training reads."""
+"""Preparation of data sets: from downloaded images to checked LMDBs and folders."""

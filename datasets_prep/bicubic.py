@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Image = NDArray[Any]
 
 ROWS = 8
-"""Output rows computed at a time: what they need fits in a core's cache, and memory does not grow with the height."""
+"""Output rows computed at a time: their input fits in a core's cache, and memory does not grow with the height."""
 
 
 def crop_to_multiple(image: Image, multiple: int) -> Image:
@@ -38,11 +38,11 @@ def downscale(image: Image, scale: int) -> Image:
         (H / scale, W / scale[, C]), same dtype.
 
     Raises:
-        ValueError: A size is 0 or no multiple of `scale`.
+        ValueError: A size is 0 or not a multiple of `scale`.
     """
     height, width = image.shape[:2]
     if height % scale or width % scale:
-        raise ValueError(f"size {height}x{width} is no multiple of {scale}; crop it first")
+        raise ValueError(f"size {height}x{width} is not a multiple of {scale}; crop it first")
     if not height or not width:
         raise ValueError(f"size {height}x{width} has no pixels; an image must be at least {scale}x{scale}")
     if scale == 1:
@@ -63,7 +63,7 @@ def downscale(image: Image, scale: int) -> Image:
 
 
 def _phases(length: int, scale: int) -> NDArray[np.intp]:
-    """Which input pixels the kernel meets along an axis, mirrored at the borders.
+    """Indices of the input pixels under the kernel along an axis, mirrored at the borders.
 
     Returns:
         (scale, length / scale + 3): tap `t` of output pixel `i` lies at [t % scale, t // scale + i], so that the pixels

@@ -1,4 +1,4 @@
-"""`basicsr prepare check`: is what was prepared still what was written, and do LQ and GT fit together?"""
+"""Checks prepared data sets: entries are as they were written, and LQ and GT fit together."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ ENTRIES_A_TASK = 64
 
 @dataclass(frozen=True)
 class Checked:
-    """A set that was looked through."""
+    """Result of checking a data set."""
 
     path: Path
     header: Header | None
@@ -33,7 +33,7 @@ class Checked:
 
     @property
     def summary(self) -> str:
-        """A line about it."""
+        """Result in one line."""
         if self.problems:
             return f"{self.path}: {len(self.problems)} problem{'s' * (len(self.problems) > 1)}"
         if self.header is None:
@@ -44,17 +44,17 @@ class Checked:
 
 
 def check(path: Path, jobs: int | None = None) -> Iterator[Checked]:
-    """Look through every LMDB and every prepared folder at or below `path`.
+    """Check every LMDB and every prepared folder at or below `path`.
 
     Every entry must decode, have the recorded size and checksum, and match its ground truth in key and in size times
     scale. LMDBs from elsewhere have no checksums: their entries must decode to the sizes in `meta_info.txt`.
 
     Args:
         path: LMDB, folder of images, or a folder that holds some.
-        jobs: Processes; None for one a core.
+        jobs: Number of processes; None for one a core.
 
     Yields:
-        One after another, what was found.
+        The result for each data set.
 
     Raises:
         InputError: There is nothing to check.
@@ -81,7 +81,7 @@ def check(path: Path, jobs: int | None = None) -> Iterator[Checked]:
 
 
 def find_stores(path: Path) -> list[Path]:
-    """LMDBs and prepared folders at or below `path`, and unfinished preparations."""
+    """Find LMDBs and prepared folders at or below `path`, and unfinished preparations."""
     # The working directory may be an LMDB.
     return _find_stores(path if path.name else path.resolve(), frozenset())
 
@@ -97,11 +97,11 @@ def _find_stores(path: Path, above: frozenset[Path]) -> list[Path]:
 
 
 def _meta_info(store: Path) -> Iterator[Record]:
-    """Entries by BasicSR's list; without checksums."""
+    """Read the entries from BasicSR's list, which has no checksums."""
     try:
         lines = (store / "meta_info.txt").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"{store}: no meta_info.txt that can be read; prepare the set again") from None
+        raise InputError(f"{store}: meta_info.txt is missing or cannot be read; prepare the set again") from None
     for number, line in enumerate(lines, 1):
         match = re.fullmatch(r"([^.]+)\.\S* \((\d+),(\d+),(\d+)\) \d+", line)
         if not match:
@@ -125,7 +125,7 @@ def _check_entries(store: Path, records: list[Record], header: Header | None, jo
     tasks = [present[i : i + ENTRIES_A_TASK] for i in range(0, len(present), ENTRIES_A_TASK)]
     jobs = min(jobs, max(1, len(tasks) // 2))
     with tqdm(total=len(present), desc=store.name, unit="entry", disable=None, leave=False) as progress:
-        for task, found in zip(tasks, ordered_map(partial(_look_at, store), tasks, jobs), strict=True):
+        for task, found in zip(tasks, ordered_map(partial(_compare, store), tasks, jobs), strict=True):
             problems += found
             progress.update(len(task))
     return problems
@@ -148,11 +148,11 @@ def _reading(store: Path) -> Iterator[lmdb.Transaction]:
                 yield transaction
     except lmdb.Error as error:
         reason = str(error).split(": ")[-1]
-        raise InputError(f"{store}: no LMDB that can be read ({reason}); prepare the set again") from None
+        raise InputError(f"{store}: cannot be read as an LMDB ({reason}); prepare the set again") from None
 
 
-def _look_at(store: Path, records: list[Record]) -> list[str]:
-    """A line for each entry that is not as recorded."""
+def _compare(store: Path, records: list[Record]) -> list[str]:
+    """Compare entries with their records; returns a line for each that differs."""
     problems = []
     for record, content in zip(records, _contents(store, records), strict=True):
         where = f"{store}: entry {record.key}"
@@ -190,12 +190,12 @@ def _contents(store: Path, records: list[Record]) -> Iterator[bytes | None]:
 
 
 def _check_pairs(store: Path, header: Header, records: list[Record]) -> list[str]:
-    """Every entry has its ground truth, `scale` times as large; test images may be up to `scale - 1` pixels larger."""
+    """Check that every entry has its ground truth, `scale` times as large (in tests up to `scale - 1` pixels more)."""
     assert header.gt is not None  # noqa: S101  the caller knows
     # Not resolved: of a linked folder, the neighbours of the link count.
     gt = Path(os.path.normpath(store / header.gt))
     if read_header(gt) is None:
-        return [f"{store}: its ground truth {gt} is not there; prepare the family again"]
+        return [f"{store}: its ground truth {gt} is missing; prepare the family again"]
     gt_sizes = {record.key: record.size for record in read_records(gt)}
     suffix = header.role if header.role.startswith("x") and store.suffix != ".lmdb" else ""
     sizes = {record.key.removesuffix(suffix): record.size for record in records}

@@ -1,4 +1,4 @@
-"""The embedded image set: photographs inside scikit-image's wheel, as LMDBs for super-resolution x2."""
+"""Data set for the demo: photographs inside scikit-image's wheel, as LMDBs for super-resolution x2."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ SCALE = 2
 
 
 def _photograph(name: str) -> NDArray[Any]:
-    """One of scikit-image's photographs, (H, W, 3) BGR uint8."""
+    """Read one of scikit-image's photographs, (H, W, 3) BGR uint8."""
     # Read from the wheel itself: skimage.data's functions would fetch what a wheel lacks from the network.
     folder = Path(skimage.data.__file__).parent
     path = next(p for p in (folder / f"{name}.png", folder / f"{name}.jpg") if p.is_file())
@@ -40,7 +40,7 @@ def _validation_entries() -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def prepare_demo_set(out: Path) -> None:
-    """Write `out`/train and `out`/val, each with HR.lmdb and LR_bicubic_X2.lmdb; sets that are there stay."""
+    """Write `out`/train and `out`/val, each with HR.lmdb and LR_bicubic_X2.lmdb; existing ones are kept."""
     for part, entries in (("train", _train_entries), ("val", _validation_entries)):
         if not (out / part / f"LR_bicubic_X{SCALE}.lmdb").is_dir() or not (out / part / "HR.lmdb").is_dir():
             write_pairs(entries(), out / part, scale=SCALE)

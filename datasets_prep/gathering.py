@@ -1,4 +1,4 @@
-"""From what people have on disk to the images of a family: which file is which image, and what is missing."""
+"""Finds the images of a family among files: names each image, pairs GT and LQ, reports missing ones."""
 
 import itertools
 import re
@@ -16,15 +16,15 @@ ANYWHERE = "**"
 HERE = "*"
 
 MAX_KEY = 200
-"""Characters; with all that is added to it, LMDB and file systems must take it as a name."""
+"""Largest length of a key, characters; LMDB and file systems must accept it with all that is added to it."""
 
 Folders = dict[tuple[Path, PurePosixPath], list[Member]]
-"""Source and path, as layouts are matched against, of a folder -> its files."""
+"""Source and path of a folder (`Member.path`) -> its files."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image of a set, with all that belongs to it: what a process is given to work on."""
+    """Image of a data set with all of its files; the task of one process."""
 
     key: str
     files: dict[str, Member]
@@ -32,7 +32,7 @@ class Item:
 
 
 class _NothingFoundError(InputError):
-    """There is no image of a collection."""
+    """Error for a collection without any image."""
 
 
 def gather(
@@ -41,10 +41,10 @@ def gather(
     """Find the images of a family.
 
     Args:
-        family: What is looked for.
+        family: Family to look for.
         members: Label -> image files; "" for sources without a label. A label is a role or a collection.
-        roles: gt, and what else may be there.
-        incomplete: Fewer images than published are no error, nor are some collections of several without any.
+        roles: gt, and other roles that may be present.
+        incomplete: Accept fewer images than published, and if there are several collections, some without any.
 
     Returns:
         Items sorted by key, and whether all published images are there.
@@ -93,7 +93,7 @@ def gather(
 
 def _by_folder(members: Iterable[Member]) -> Folders:
     folders: Folders = {}
-    for member in dict.fromkeys(members):  # people may name a source twice
+    for member in dict.fromkeys(members):  # a source may be given twice
         folders.setdefault((member.source, member.path.parent), []).append(member)
     return folders
 
@@ -133,7 +133,7 @@ def _collect(
 def _candidates(
     family: Family, collection: Collection, folders: Mapping[str, Folders], role: str
 ) -> tuple[Folders, list[str]]:
-    """Where to look for `role`, and the patterns of folders that may hold it, best first."""
+    """Select the folders to look for `role` in, and the patterns of their names, best first."""
     own, common = collection.folders(role), COMMON_FOLDERS.get(role, ())
     everything_common = [*common, *([HERE] if role == "gt" and not collection.lq else [])]
     if len(family.collections) > 1:
@@ -151,7 +151,7 @@ def _is_below(path: PurePosixPath, patterns: Iterable[str]) -> bool:
 
 
 def _first_match(folders: Folders, patterns: Sequence[str], what: str) -> list[Member]:
-    """The files that the first of `patterns` finds any of."""
+    """Find the files of the first pattern that matches any folder."""
     for pattern in patterns:
         if pattern == ANYWHERE:
             return list(itertools.chain(*folders.values()))
@@ -175,13 +175,13 @@ def _in_one_folder(folders: Folders, pattern: str, what: str) -> list[Member]:
 
 
 def _folder_of(member: Member) -> str:
-    """For messages; the whole path, since sources may have the same name."""
+    """Name of a folder for messages: the whole path, since sources may have the same name."""
     folder = member.where[: member.where.rfind("/") + 1] or member.source.name
     return str(member.source.parent / folder)
 
 
 def _by_key(members: list[Member], pattern: str, role: str) -> tuple[dict[str, Member], list[str]]:
-    """Key -> file, and a line for each key that two files have."""
+    """Map keys to files; also returns a line for each key that two files have."""
     files: dict[str, Member] = {}
     problems = []
     for member in members:
@@ -195,12 +195,12 @@ def _by_key(members: list[Member], pattern: str, role: str) -> tuple[dict[str, M
 
 
 def image_key(stem: str, pattern: str, role: str) -> str:
-    """What an image is called in the set.
+    """Build the key of an image in the data set.
 
     Args:
         stem: File name without extension.
-        pattern: Its first group is taken, if it matches the whole.
-        role: A scale's suffix (0001x2) is taken off LR names.
+        pattern: Regular expression; its first group is the key if it matches the whole stem.
+        role: Role; the suffix of a scale (0001x2) is removed from LR names.
 
     Returns:
         An LMDB key as BasicSR can use it: ASCII, no dots.

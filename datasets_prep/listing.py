@@ -1,4 +1,4 @@
-"""`basicsr prepare list`: every family, what it needs, where people get it, on which terms, what it yields."""
+"""Text of `basicsr prepare list`: for every family its sources, their terms, and its outputs."""
 
 from datasets_prep.downloads import Collection
 from datasets_prep.estimate import readable
@@ -6,7 +6,7 @@ from datasets_prep.families import FAMILIES, Family
 from datasets_prep.sub_images import Grid
 
 BYTES_A_PIXEL = 1.3
-"""Measured on eight photographs in sub-images of 480x480 and their LR images, PNG level 1."""
+"""Bytes of PNG a pixel, measured on eight photographs in sub-images of 480x480 and their LR images, level 1."""
 
 OWN_FOLDER = """\
 folder (for training)
@@ -19,7 +19,7 @@ Sizes on disk are estimates; before it writes anything, `basicsr prepare` says w
 
 
 def describe(family: Family) -> str:
-    """A paragraph about a family."""
+    """Describe a family in a paragraph."""
     lines = [f"{family.name} ({'for training' if family.purpose == 'train' else 'test set'})"]
     for collection in family.collections:
         name = f"{collection.name}, " if len(family.collections) > 1 else ""
@@ -36,7 +36,7 @@ def describe(family: Family) -> str:
 
 
 def descriptions() -> dict[str, str]:
-    """Name -> paragraph, of all families and the one for images of one's own."""
+    """Describe all families, and the one for the user's own images; returns name -> paragraph."""
     return {**{name: describe(family) for name, family in FAMILIES.items()}, "folder": OWN_FOLDER}
 
 
@@ -47,7 +47,7 @@ def _bytes(collection: Collection, family: Family) -> float:
 
 
 def _overlap(grid: Grid | None, pixels: float) -> float:
-    """How often a pixel is stored on average."""
+    """Average number of sub-images that hold a pixel."""
     if grid is None:
         return 1.0
     height, width = round((pixels * 2 / 3) ** 0.5), round((pixels * 3 / 2) ** 0.5)

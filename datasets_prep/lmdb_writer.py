@@ -23,10 +23,10 @@ BYTES_A_COMMIT = 32 * 2**20
 
 
 class LmdbStore:
-    """An LMDB that is being written or looked through: key -> PNG file.
+    """Open LMDB to write to or read from: key -> PNG file.
 
     Args:
-        path: Folder; made if it is not there.
+        path: Folder; created if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,7 +43,7 @@ class LmdbStore:
             raise _as_known_error(error, self.path) from error
 
     def put(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """Write entries to the disk, all or none; those that are there are replaced.
+        """Write entries to the disk, all or none; existing ones are replaced.
 
         Raises:
             OSError: The disk is full.
@@ -77,7 +77,7 @@ class LmdbStore:
                 raise _as_known_error(error, self.path) from error
 
     def get(self, key: str) -> bytes | None:
-        """The PNG file of an entry, or None.
+        """Read the PNG file of an entry, or return None.
 
         Raises:
             InputError: The LMDB is damaged.
@@ -90,7 +90,7 @@ class LmdbStore:
             raise _as_known_error(error, self.path) from error
 
     def release(self) -> None:
-        """Give back the memory of what was read, which an open LMDB keeps mapped."""
+        """Unmap what was read, which an open LMDB keeps in memory."""
         self._environment.close()
         self._environment = self._open()
 
@@ -116,15 +116,15 @@ class LmdbStore:
 
 
 def _as_known_error(error: lmdb.Error, path: Path) -> OSError | InputError:
-    """What the system said, where LMDB tells: its messages end with that text."""
+    """Turn an LMDB error into the system's error that its message ends with, or into an InputError."""
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES):
         if os.strerror(number) in str(error):
             return OSError(number, os.strerror(number), str(path))
-    return InputError(f"{path}: no LMDB that can be used ({str(error).split(': ')[-1]}); remove it and start again")
+    return InputError(f"{path}: cannot be used as an LMDB ({str(error).split(': ')[-1]}); remove it and start again")
 
 
 def _try_to_write(contents: Iterable[bytes], folder: Path) -> None:
-    """Raise what the system has against writing: LMDB calls a write that fills the disk half-way an I/O error."""
+    """Write to a probe file, to raise the system's own error: LMDB calls a full disk an I/O error."""
     probe = folder / "probe"
     try:
         with probe.open("wb") as file:
@@ -137,11 +137,11 @@ def _try_to_write(contents: Iterable[bytes], folder: Path) -> None:
 
 
 class LmdbWriter:
-    """Collects images under a temporary name; leaving the `with` block without an exception makes the LMDB appear.
+    """Writer of a whole LMDB under a temporary name; it appears when the `with` block ends without an exception.
 
     Args:
         path: Folder to write; its name ends in `.lmdb`. An existing one is replaced once the new one is whole.
-        compress_level: Of the PNGs, 0 (fast, large) to 9 (slow, small).
+        compress_level: Compression level of the PNGs, 0 (fast, large) to 9 (slow, small).
 
     Raises:
         InputError: The name does not end in `.lmdb`.
@@ -168,12 +168,12 @@ class LmdbWriter:
             image: (H, W), (H, W, 1) or (H, W, 3) in BGR, uint8 or uint16.
 
         Raises:
-            InputError: The key is there already or cannot be a key.
+            InputError: The key exists already or is not a valid key.
         """
         if key in self._sizes:
             raise InputError(f"{self.path}: two images are called {key}; rename one")
         if not key.isascii() or "." in key or not key:
-            raise InputError(f"{self.path}: {key!r} cannot be a key; use ASCII names without dots")
+            raise InputError(f"{self.path}: {key!r} is not a valid key; use ASCII names without dots")
         height, width, channels = (*image.shape, 1)[:3]
         self._sizes[key] = (height, width, channels)
         self._pending.append((key, encode_png(image, self.compress_level)))
@@ -209,7 +209,7 @@ def write_pairs(entries: Iterable[tuple[str, NDArray[Any]]], out: Path, *, scale
     Args:
         entries: Key and HR image, (H, W, 3) BGR uint8, H and W multiples of `scale`.
         out: Folder; gets HR.lmdb and LR_bicubic_X{scale}.lmdb.
-        scale: Of super-resolution.
+        scale: Scale of super-resolution.
 
     Returns:
         Number of entries written.

@@ -1,4 +1,4 @@
-"""The record of what was prepared, beside it: a first line about the whole, then one line of JSON for each entry."""
+"""Manifest of a prepared data set, beside it: a line of JSON about the whole, then a line for each entry."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -15,19 +15,19 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Header:
-    """About the whole set.
+    """First line of a manifest, about the whole data set.
 
     Attributes:
         family: Name of the family.
         role: gt, lq, x2, ...
-        made_with: What the content depends on beside the images: scale, sub-images, compression ...
+        made_with: Settings that the content depends on beside the images: scale, sub-images, compression ...
         made_from: Checksum over keys, names and sizes of the source files.
         images: Number of source images.
         complete: All images of the published set are there.
         entries: Number of entries.
-        gt: The set that this one belongs to, relative to this one; None for ground truth itself.
-        scale: Sizes of `gt` over sizes of this one.
-        notes: What was changed -> names of the images.
+        gt: Path of the ground truth relative to this data set; None for ground truth itself.
+        scale: Size of the ground truth over that of this data set.
+        notes: Change made to images -> names of the images.
     """
 
     family: str
@@ -45,7 +45,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Record:
-    """About an entry: its key (in folders, the file's name without extension), height, width, channels, SHA-256."""
+    """Line about an entry: key (in folders, the file's name without extension), height, width, channels, SHA-256."""
 
     key: str
     size: tuple[int, int, int]
@@ -53,7 +53,7 @@ class Record:
 
 
 def manifest_path(store: Path) -> Path:
-    """Where the manifest of an LMDB or of a folder of images is; hidden in folders, whose files are all images."""
+    """Path of the manifest of an LMDB or of a folder; hidden in folders, whose other files are all images."""
     return store / ("manifest.jsonl" if store.suffix == ".lmdb" else ".manifest.jsonl")
 
 
@@ -64,7 +64,7 @@ def write_manifest(store: Path, header: Header, records: Iterable[Record]) -> No
 
 
 def read_header(store: Path) -> Header | None:
-    """The first line, or None where there is no manifest.
+    """Read the first line; None without a manifest.
 
     Raises:
         InputError: The manifest is broken, or of a later version.
@@ -87,7 +87,7 @@ def read_header(store: Path) -> Header | None:
 
 
 def read_records(store: Path) -> Iterator[Record]:
-    """The entries, one after another.
+    """Read the entries, one after another.
 
     Raises:
         InputError: The manifest is broken.

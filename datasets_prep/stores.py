@@ -1,4 +1,4 @@
-"""Where prepared images go: an LMDB, or a folder of PNG files with the same interface."""
+"""Stores of prepared images: an LMDB, or a folder of PNG files with the same interface."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,10 +11,10 @@ __all__ = ["BYTES_A_COMMIT", "FolderStore", "LmdbStore", "Store", "open_store"]
 
 
 class FolderStore:
-    """A folder of PNG files, written as `LmdbStore` is.
+    """Folder of PNG files with the interface of `LmdbStore`.
 
     Args:
-        path: Folder; made if it is not there.
+        path: Folder; created if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,7 +23,7 @@ class FolderStore:
         self.path = path
 
     def put(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """Write entries to the disk; those that are there are replaced.
+        """Write entries to the disk; existing ones are replaced.
 
         Raises:
             OSError: The disk is full.
@@ -32,16 +32,16 @@ class FolderStore:
             write_atomically(content, self._file(key))
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove entries; those that are not there are passed over."""
+        """Remove entries; missing ones are ignored."""
         for key in keys:
             self._file(key).unlink(missing_ok=True)
 
     def get(self, key: str) -> bytes | None:
-        """The PNG file of an entry, or None."""
+        """Read the PNG file of an entry, or return None."""
         return self._file(key).read_bytes() if self._file(key).is_file() else None
 
     def release(self) -> None:
-        """Nothing of what was read is kept."""
+        """Do nothing: nothing that was read is kept in memory."""
 
     def __len__(self) -> int:
         return sum(1 for _ in self.path.glob("*.png"))
@@ -50,12 +50,12 @@ class FolderStore:
         return self.path / f"{key}.png"
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is open."""
 
 
 Store: TypeAlias = LmdbStore | FolderStore
 
 
 def open_store(path: Path) -> Store:
-    """The store at `path`, made if it is not there: an LMDB if its name ends in `.lmdb`."""
+    """Open or create the store at `path`: an LMDB if its name ends in `.lmdb`."""
     return LmdbStore(path) if path.suffix == ".lmdb" else FolderStore(path)

@@ -1,4 +1,4 @@
-"""Where sub-images lie in an image: the grid of BasicSR's `extract_subimages`, aligned between GT and LQ."""
+"""Positions of sub-images in an image: the grid of BasicSR's `extract_subimages`, aligned between GT and LQ."""
 
 from dataclasses import dataclass
 
@@ -30,25 +30,25 @@ class Grid:
             raise ValueError(f"{self}: crop_size and step must be at least 1, thresh_size at least 0")
 
     def check_multiple(self, multiple: int) -> None:
-        """See that GT boxes can be divided by every scale.
+        """Check that GT boxes can be divided by every scale.
 
         Args:
             multiple: Least common multiple of the scales.
 
         Raises:
-            ValueError: `crop_size` or `step` is no multiple of it.
+            ValueError: `crop_size` or `step` is not a multiple of it.
         """
         sizes = {"crop_size": self.crop_size, "step": self.step}
         wrong = [f"{name} {size}" for name, size in sizes.items() if size % multiple]
         if wrong:
-            raise ValueError(f"no multiple of {multiple}, as the scales require: {', '.join(wrong)}")
+            raise ValueError(f"not a multiple of {multiple}, as the scales require: {', '.join(wrong)}")
 
     def boxes(self, height: int, width: int, multiple: int = 1) -> list[Box]:
-        """The sub-images of one image, row by row.
+        """List the sub-images of one image, row by row.
 
         Args:
-            height: Of the GT image in pixels, a multiple of `multiple`.
-            width: As `height`.
+            height: Height of the GT image in pixels, a multiple of `multiple`.
+            width: Width, likewise.
             multiple: Least common multiple of the scales.
 
         Returns:
@@ -56,11 +56,11 @@ class Grid:
             keeps that axis whole.
 
         Raises:
-            ValueError: A size is 0 or no multiple of `multiple`, or `check_multiple` fails.
+            ValueError: A size is 0 or not a multiple of `multiple`, or `check_multiple` fails.
         """
         self.check_multiple(multiple)
         if height < 1 or width < 1 or height % multiple or width % multiple:
-            raise ValueError(f"size {height}x{width} is no positive multiple of {multiple}; crop the image first")
+            raise ValueError(f"size {height}x{width} is not a positive multiple of {multiple}; crop the image first")
         size = min(self.crop_size, height), min(self.crop_size, width)
         return [(top, left, *size) for top in self._starts(height) for left in self._starts(width)]
 
@@ -75,7 +75,7 @@ def sub_image_key(key: str, index: int) -> str:
 
     Args:
         key: Name of the image.
-        index: Of the box in `Grid.boxes`, from 0.
+        index: Index of the box in `Grid.boxes`, from 0.
 
     Returns:
         `key`_s001 for the first, with more digits from the thousandth on.

@@ -51,7 +51,7 @@ def add_prepare(prepare: argparse.ArgumentParser) -> None:
             parser.add_argument(
                 "--scale", type=int, nargs="+", choices=(2, 3, 4), default=[2, 3, 4], metavar="N", help="default: 2 3 4"
             )
-        parser.add_argument("--incomplete", action="store_true", help="fewer images than published are no error")
+        parser.add_argument("--incomplete", action="store_true", help="accept fewer images than published")
         parser.set_defaults(run=_prepare)
     folder = families.add_parser(
         "folder",
@@ -123,7 +123,7 @@ def _prepare(args: argparse.Namespace, _: list[str]) -> int:
 
 
 def _source(text: str, family: str) -> tuple[str, Path]:
-    """Label and path of `[LABEL=]PATH`."""
+    """Split `[LABEL=]PATH` into label and path."""
     label, equals, path = text.partition("=")
     labels = ["gt", "lq"] if family == "folder" else list(FAMILIES[family].outputs)
     labels += [] if family == "folder" else [collection.name for collection in FAMILIES[family].collections]
@@ -153,6 +153,6 @@ def _prepare_list(args: argparse.Namespace, _: list[str]) -> int:
     texts = descriptions()
     for name in args.names:
         if name not in texts:
-            raise InputError(f"{name}: no such family; choose one of {', '.join(texts)}")
+            raise InputError(f"{name}: unknown family; choose one of {', '.join(texts)}")
     print("\n\n".join([texts[name] for name in args.names] or [*texts.values(), NOTE]))
     return 0

@@ -1,1 +1,1 @@
-"""Errors, files, memory, processes: what everything else stands on. Standard library only."""
+"""Errors, files, memory, processes: the base of everything else. Standard library only."""

@@ -1,12 +1,12 @@
-"""The exception for what users give. It ends a command with its message and exit code 2."""
+"""Exception for mistakes in what the user gave; it ends a command with its message and exit code 2."""
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used. The message is one line: what, where (file and key), what to do."""
+    """Error in what the user gave. The message is one line: what is wrong, where (file and key), what to do."""
 
     @property
     def line(self) -> str:
-        """The message itself, also where a DataLoader worker wrapped its traceback around it."""
+        """Message alone, without the traceback that a DataLoader worker puts around it."""
         message = str(self).strip()
         if "Traceback (most recent call last)" not in message:
             return message
@@ -15,7 +15,7 @@ class InputError(ValueError):
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of what `error` says; its type where it says nothing."""
+    """Describe any exception in one line: the first of its message, or its type if it has none."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     lines = " ".join(map(str, error.args)).strip().splitlines()

@@ -58,7 +58,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 class JsonLines:
-    """An append-only file with one JSON value on each line.
+    """Append-only file with one JSON value on each line.
 
     Values are not kept in memory: `replay` takes from them what it needs, and `read` finds one again by its place.
 
@@ -97,7 +97,7 @@ class JsonLines:
         return places
 
     def read(self, place: int) -> Any:
-        """The value of the line at `place`."""
+        """Read the value of the line at `place`."""
         self._file.seek(place)
         return json.loads(self._file.readline())
 

@@ -1,4 +1,4 @@
-"""Memory: how much a process holds, and whether an error says that there was too little."""
+"""Memory of this process, and errors that mean too little of it."""
 
 import ctypes
 import gc
@@ -20,7 +20,7 @@ MESSAGES = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` is torch's, NumPy's, OpenCV's or Python's way to say so."""
+    """Whether `error`, from torch, NumPy, OpenCV or Python, means that memory ran out."""
     # torch's exception by its name: this package imports nothing beyond the standard library.
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
@@ -43,20 +43,20 @@ def keep_freed_memory() -> None:
 
 
 def resident() -> int:
-    """Resident memory of this process, bytes; 0 where the system does not tell."""
+    """Resident memory of this process, bytes; 0 if unknown."""
     return _status("VmRSS:")
 
 
 def resident_peak() -> int:
-    """The largest that `resident` has been so far, bytes; 0 where the system does not tell."""
+    """Peak of the resident memory of this process so far, bytes; 0 if unknown."""
     return _status("VmHWM:")
 
 
 def forget_peak() -> bool:
-    """Give back freed memory, and restart the measurement of the peak.
+    """Return freed memory to the system, and reset the peak.
 
     Returns:
-        Whether the system can do that.
+        Whether the system supports it.
     """
     gc.collect()
     if sys.platform != "linux":

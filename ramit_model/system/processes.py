@@ -1,4 +1,4 @@
-"""Work in several processes: results in order, few of them waiting, no process left behind."""
+"""Map in several processes: results in order, few of them waiting, no process left behind."""
 
 import itertools
 import os
@@ -18,7 +18,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 WAITING = 2
-"""Results a process may be ahead of the one that is awaited: bounds the memory, whatever the number of tasks."""
+"""Tasks submitted for each process: bounds the results in memory, whatever the number of tasks."""
 
 
 def available_cores() -> int:
@@ -27,12 +27,12 @@ def available_cores() -> int:
 
 
 def ordered_map(function: Callable[[Task], Result], tasks: Iterable[Task], jobs: int) -> Iterator[Result]:
-    """`map`, by several processes.
+    """Map a function over tasks in several processes.
 
     Args:
-        function: Picklable, of a module that is quick to import.
-        tasks: Picklable.
-        jobs: Number of processes; 1 works in this one.
+        function: Picklable function of a module that is quick to import.
+        tasks: Picklable arguments.
+        jobs: Number of processes; 1 uses this one.
 
     Yields:
         Results in the order of `tasks`; at most `WAITING * jobs` are held.
@@ -69,11 +69,11 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task:
 
 @contextmanager
 def ctrl_c_put_off() -> Iterator[None]:
-    """While processes start, Ctrl-C waits; they never get it: it reaches the whole group, and the parent decides."""
+    """Delay Ctrl-C while processes start, and keep it from them: it reaches the whole group, and the parent decides."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # What starts the first process starts this one too, and unblocks Ctrl-C when it is done.
+    # Starting the first process starts the tracker too, which unblocks Ctrl-C when it is done.
     resource_tracker.ensure_running()
     noted = []
     handler = signal.signal(signal.SIGINT, lambda *_: noted.append(1))
@@ -94,7 +94,7 @@ def end_with_parent() -> None:
 
 
 def _wait_for_end_of_parent() -> None:
-    """A worker waits for its next task for ever, even if its parent was killed."""
+    """Wait for the parent's end, then exit: a worker itself waits for its next task for ever."""
     parent = parent_process()
     assert parent is not None  # noqa: S101  for the type checker
     connection.wait([parent.sentinel])

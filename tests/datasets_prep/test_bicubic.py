@@ -139,7 +139,7 @@ def test_constant_images_stay_constant() -> None:
 
 def test_sizes_must_divide() -> None:
     image = np.zeros((7, 9), np.uint8)
-    with pytest.raises(ValueError, match="7x9 is no multiple of 2"):
+    with pytest.raises(ValueError, match="7x9 is not a multiple of 2"):
         downscale(image, 2)
     with pytest.raises(ValueError, match="size 0x8 has no pixels; an image must be at least 8x8"):
         downscale(crop_to_multiple(image, 8), 8)

@@ -286,7 +286,11 @@ def test_a_list_of_entries_that_is_not_the_manifests_is_found(root: Path, damage
 
 @pytest.mark.parametrize(
     ("content", "part"),
-    [(None, "no meta_info.txt that can be read"), (b"\xff", "no meta_info.txt"), (b"a.png\n", "meta_info.txt:1: not")],
+    [
+        (None, "meta_info.txt is missing or cannot be read"),
+        (b"\xff", "meta_info.txt is missing"),
+        (b"a.png\n", "meta_info.txt:1: not"),
+    ],
 )
 def test_a_list_of_entries_that_cannot_be_read_is_found(root: Path, content: bytes | None, part: str) -> None:
     path = root / LMDB / "meta_info.txt"
@@ -308,18 +312,18 @@ def test_an_lmdb_that_is_cut_short_is_found(root: Path, size: int) -> None:
     cut(data, size if size >= 0 else data.stat().st_size + size)
     (line,) = problems(root / LMDB)
     assert line.startswith(f"{root / LMDB}: ")
-    assert "data.mdb is cut short; " in line or "no LMDB that can be read (" in line
+    assert "data.mdb is cut short; " in line or "cannot be read as an LMDB (" in line
     assert line.endswith("; prepare the set again")
 
 
 def test_an_lmdb_without_data_is_found(root: Path) -> None:
     (root / LMDB / "data.mdb").unlink()
     (line,) = problems(root / LMDB)
-    assert "no LMDB that can be read (No such file or directory)" in line
+    assert "cannot be read as an LMDB (No such file or directory)" in line
     shutil.rmtree(root / LMDB)
     (root / LMDB).mkdir()
     (line,) = problems(root / LMDB)
-    assert "no meta_info.txt" in line
+    assert "meta_info.txt is missing" in line
 
 
 @pytest.mark.parametrize("page", range(8))
@@ -359,7 +363,7 @@ def test_sizes_that_do_not_match_are_found(root: Path, scale: int) -> None:
 def test_ground_truth_that_is_not_there_is_found(root: Path) -> None:
     shutil.rmtree(root / LMDB)
     assert problems(root) == [
-        f"{root}/Train/LR_X2.lmdb: its ground truth {root}/Train/HR.lmdb is not there; prepare the family again"
+        f"{root}/Train/LR_X2.lmdb: its ground truth {root}/Train/HR.lmdb is missing; prepare the family again"
     ]
 
 

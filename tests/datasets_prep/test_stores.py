@@ -172,7 +172,7 @@ def test_what_lmdb_says_of_the_disk_is_an_os_error(
 def test_a_broken_lmdb_is_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.lmdb").mkdir()
     (tmp_path / "x.lmdb/data.mdb").write_bytes(content)
-    with pytest.raises(InputError, match=r"x.lmdb: no LMDB that can be used \(.*\); remove it") as caught:
+    with pytest.raises(InputError, match=r"x.lmdb: cannot be used as an LMDB \(.*\); remove it") as caught:
         LmdbStore(tmp_path / "x.lmdb")
     assert len(str(caught.value).splitlines()) == 1
 

@@ -101,10 +101,10 @@ def test_sizes_are_checked() -> None:
         (Grid(10, 11), "crop_size 10, step 11"),
     ):
         for check in (lambda grid=grid: grid.check_multiple(12), lambda grid=grid: grid.boxes(24, 24, 12)):
-            with pytest.raises(ValueError, match=f"^no multiple of 12, as the scales require: {wrong}$"):
+            with pytest.raises(ValueError, match=f"^not a multiple of 12, as the scales require: {wrong}$"):
                 check()
     for size in ((0, 24), (24, 0), (25, 24), (24, 25)):
-        with pytest.raises(ValueError, match=f"size {size[0]}x{size[1]} is no positive multiple of 12"):
+        with pytest.raises(ValueError, match=f"size {size[0]}x{size[1]} is not a positive multiple of 12"):
             Grid(12, 12).boxes(*size, 12)
 
 
