@@ -158,8 +158,12 @@ def run_basicsr(
 
 
 def environment() -> dict[str, str]:
-    """Environment variables, without pytest's own."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    """Environment variables, without pytest's own and OpenCV's, which the command sets wherever it runs."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST_") and name != "OPENCV_LOG_LEVEL"
+    }
 
 
 AT_START = environment()
