@@ -81,7 +81,7 @@ class RAMiT(nn.Module):
         o3, a3 = self.stage3(self.down2(o2))  # (B, H/4, W/4, C)
         o4, a4 = self.stage4(self.bottleneck(s, o1, o2, o3))
         m = self.attn_mix(a1, a2, a3, a4)  # (B, H, W, C)
-        y = self.to_target(o4 * m + s)
+        y = self.to_target(torch.addcmul(s, o4, m))  # o4 * m + s in one pass over memory
         if self.scale == 1:
             y = y + x
 
