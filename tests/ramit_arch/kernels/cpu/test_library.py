@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import run_python
+from helpers import REPOSITORY, run_python
 
 from ramit_arch.kernels.cpu import abi, binding, library
 
-SOURCES = Path(abi.__file__).parent
+SOURCES = REPOSITORY / "ramit_arch/kernels/cpu"
+"""In the checkout: an installed package has no C++ sources."""
 
-needs_compiler = pytest.mark.skipif(
-    shutil.which("g++") is None or not (SOURCES / "abi.h").exists(), reason="needs g++ and the C++ sources"
-)
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 
 def build(folder: Path, changes: tuple[str, str] = ("", "")) -> str:
