@@ -253,22 +253,24 @@ class _Finder(MetaPathFinder):
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
         spec = next((found for finder in others if (found := finder.find_spec(fullname, path, target))), None)
-        if spec is not None and spec.loader is not None:
+        if spec is not None:
             spec.loader = _Loader(spec.loader)
         return spec
 
 
 class _Loader(Loader):
-    """Makes the changes around BasicSR's own loader."""
+    """Makes the changes around BasicSR's own loader; a folder without `__init__.py` has none and is refused."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        created: ModuleType | None = self.loader.create_module(spec)
+        created: ModuleType | None = self.loader.create_module(spec) if self.loader is not None else None
         return created
 
     def exec_module(self, module: ModuleType) -> None:
+        if self.loader is None:
+            raise _not_basicsr(module)
         if module.__spec__ is not None:
             module.__spec__.loader = module.__loader__ = self.loader
         change("before")

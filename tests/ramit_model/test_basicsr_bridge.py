@@ -235,6 +235,32 @@ else:
         assert said.strip() == "healthy"
 
 
+def test_a_folder_called_basicsr_is_named_where_basicsr_is_not_installed(tmp_path: Path) -> None:
+    """Python would import a folder without `__init__.py`, and the first name asked of it would be missing."""
+    (tmp_path / "basicsr").mkdir()
+    said = run_python(
+        """
+import sys
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+def find_in_folder_only(name, path=None, target=None):
+    return find(name, [""] if name == "basicsr" else path, target)
+PathFinder.find_spec = find_in_folder_only
+import ramit_arch, ramit_model
+for attempt in (lambda: __import__("basicsr"), ramit_model.register):
+    try:
+        attempt()
+    except ImportError as error:
+        assert error.name == "basicsr", error
+        print(error)
+    else:
+        raise AssertionError("imported")
+""",
+        cwd=tmp_path,
+    )
+    assert said.count("is not the BasicSR package") == 2 and str(tmp_path / "basicsr") in said
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_one_lmdb_serves_several_data_sets(pairs: Path, workers: int) -> None:
     run_python(f"""
