@@ -1,7 +1,8 @@
 """Cosine attention: between the pixels of a window, and between the channels of the whole image."""
 
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,13 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Context in which operations on `x` keep its type, under autocast too."""
+    device = x.device.type
+    # Autocast does not know the meta device.
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
 def cosine_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """Attention by the cosine of queries and keys: `softmax(scale * cos(q, k) + bias) v`.
 
@@ -67,9 +75,7 @@ def cosine_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias: Tenso
 
 def cosine_matrix(q: Tensor, k: Tensor) -> Tensor:
     """Cosines between the rows of `q` and of `k`, in float32 at least: (..., n, p), (..., m, p) -> (..., n, m)."""
-    device = q.device.type
-    # Autocast does not know the meta device.
-    with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+    with without_autocast(q):
         q, k = at_least_float32(q), at_least_float32(k)
         norms = q.norm(dim=-1).clamp(min=MIN_NORM).unsqueeze(-1), k.norm(dim=-1).clamp(min=MIN_NORM).unsqueeze(-2)
         return q @ k.mT / (norms[0] * norms[1])

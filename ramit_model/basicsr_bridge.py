@@ -157,12 +157,15 @@ NAMES = {
     "calculate_metric": "basicsr.metrics",
     "calculate_psnr": "basicsr.metrics",
     "check_resume": "basicsr.utils",
+    "get_dist_info": "basicsr.utils.dist_util",
     "get_root_logger": "basicsr.utils",
     "imresize": "basicsr.utils.matlab_functions",
     "imwrite": "basicsr.utils",
+    "init_dist": "basicsr.utils.options",
     "master_only": "basicsr.utils.dist_util",
     "paths_from_lmdb": "basicsr.data.data_util",
     "scandir": "basicsr.utils",
+    "set_random_seed": "basicsr.utils",
     "tensor2img": "basicsr.utils",
     "test_pipeline": "basicsr.test",
     "train_pipeline": "basicsr.train",
@@ -216,27 +219,27 @@ def change(when: str) -> None:
             if when == "before":
                 by()
             else:
-                owner, _, name = _owner(entry.target)
+                owner, name = _owner(entry.target)
+                _originals.setdefault(entry.target, getattr(owner, name))
                 setattr(owner, name, by)
 
 
 def original(target: str) -> Any:
     """BasicSR's own object at `module:attribute`, whether it is replaced by now or not."""
-    return _owner(target)[1]
+    return _originals[target] if target in _originals else getattr(*_owner(target))
 
 
 _originals: dict[str, Any] = {}
 
 
-def _owner(target: str) -> tuple[Any, Any, str]:
-    """Object that holds the target, the target as BasicSR has it, and its name."""
+def _owner(target: str) -> tuple[Any, str]:
+    """Object that holds the target, and the target's name in it."""
     module, _, path = target.partition(":")
     *parents, name = path.split(".")
     owner: Any = importlib.import_module(module)
     for parent in parents:
         owner = getattr(owner, parent)
-    _originals.setdefault(target, getattr(owner, name))
-    return owner, _originals[target], name
+    return owner, name
 
 
 def _resolve(path: str) -> Callable[..., Any]:

@@ -201,16 +201,18 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     Returns:
         Options as BasicSR's pipelines want them, and the arguments that they ask for.
     """
+    from ramit_model.basicsr_bridge import get_dist_info, init_dist, set_random_seed
+
     run = _runs[0]
     opt = run.options
     opt["dist"] = run.launcher != "none"
     if opt["dist"]:
         parameters = opt.get("dist_params", {}) if run.launcher == "slurm" else {}
-        importlib.import_module("basicsr.utils.options").init_dist(run.launcher, **parameters)
-    opt["rank"], opt["world_size"] = importlib.import_module("basicsr.utils.dist_util").get_dist_info()
+        init_dist(run.launcher, **parameters)
+    opt["rank"], opt["world_size"] = get_dist_info()
     if opt.get("manual_seed") is None:
         opt["manual_seed"] = random.randint(1, 10000)  # noqa: S311  no secret
-    importlib.import_module("basicsr.utils").set_random_seed(opt["manual_seed"] + opt["rank"])
+    set_random_seed(opt["manual_seed"] + opt["rank"])
     opt["auto_resume"], opt["is_train"] = run.auto_resume, is_train
     if run.debug and not opt["name"].startswith("debug"):
         opt["name"] = f"debug_{opt['name']}"

@@ -19,9 +19,9 @@ settings.load_profile("patient")
 
 
 FAST = {
-    *("bicubic", "estimate", "families", "image_files", "journal", "listing", "lmdb_writer", "manifest", "processing"),
+    *("bicubic", "estimate", "families", "image_files", "journal", "listing", "lmdb_writer", "manifest"),
     *("sources", "stores", "files", "doctests", "readme", "recipes", "layout"),
-    *("mobivari", "windows", "degradation", "patches", "padding", "tiling", "evaluation"),
+    *("mobivari", "gather", "degradation", "patches", "padding", "tiling", "evaluation"),
     *("options", "reference", "plan", "published", "statistics", "measurements"),
     *("long_format", "page", "renderings", "tables", "schedule", "progress", "validation_history", "checkpoint"),
 }

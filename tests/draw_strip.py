@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-import ramit_model  # noqa: F401  before anything of BasicSR
 from datasets_prep.bicubic import crop_to_multiple, downscale
 from ramit_arch import RAMiT
 from ramit_model.data.degradation import add_test_noise

@@ -1,6 +1,7 @@
 """Layout of the packages: imports point one way, and no modules import each other in a circle."""
 
 import ast
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,3 +117,9 @@ def test_system_needs_the_standard_library_only() -> None:
         if part_of(name) == "ramit_model.system":
             foreign = {module.partition(".")[0] for module in imports(name, inside_functions=True)}
             assert foreign <= sys.stdlib_module_names | {"ramit_model"}, name
+
+
+def test_the_names_of_fast_tests_are_those_of_files() -> None:
+    """A renamed file would lose its mark without a word."""
+    fast = runpy.run_path(str(ROOT / "tests/conftest.py"))["FAST"]
+    assert not fast - {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}

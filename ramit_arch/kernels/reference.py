@@ -1,11 +1,9 @@
 """Channel attention as a matrix that the kernels apply to each pixel, in PyTorch."""
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
 
-from ramit_arch.attention import MIN_NORM, at_least_float32
+from ramit_arch.attention import MIN_NORM, at_least_float32, without_autocast
 
 
 def channel_products(qk: Tensor) -> Tensor:
@@ -14,9 +12,7 @@ def channel_products(qk: Tensor) -> Tensor:
     Args:
         qk: q of all heads, then k of all heads, (B, pixels, 2*L*d); the pixels may be in any order.
     """
-    device = qk.device.type
-    # Autocast does not know the meta device.
-    with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+    with without_autocast(qk):
         qk = at_least_float32(qk)
         return qk.mT @ qk
 

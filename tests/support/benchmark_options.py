@@ -56,9 +56,9 @@ def measure_in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Let a benchmark start no process, as one takes seconds to start; what it would give processes to do is noted."""
     started: list[Any] = []
 
-    def here(function: Callable[..., Iterator[Any]], *args: Any) -> Iterator[Any]:
+    def here(function: Callable[..., Iterator[Any]], *args: Any, **kwargs: Any) -> Iterator[Any]:
         started.append((function, *args))
-        return function(*args)
+        return function(*args, **kwargs)
 
     for module in (quality, cost):
         monkeypatch.setattr(module, "isolated", here)

@@ -13,7 +13,7 @@ from literal import LiteralRAMiT
 from torch.utils.data import DataLoader
 
 from ramit_model.basicsr_bridge import ARCH_REGISTRY, build_dataset, build_network
-from ramit_model.benchmark.measure.cost import Runner, measured_cost, probe, take_turns
+from ramit_model.benchmark.measure.cost import Runner, measured_cost, peak_memory, take_turns
 from ramit_model.benchmark.measure.counting import count
 from ramit_model.benchmark.measure.isolation import KilledError, be_quiet, isolated, prepare_process
 from ramit_model.benchmark.results import OUT_OF_MEMORY, Case, NetworkCost
@@ -144,14 +144,6 @@ def measure_job(job: Job, setting: str, pairs: int, bar: Any) -> dict[str, Any]:
             memory[name] = {"failure": f"{OUT_OF_MEMORY} with all forms loaded"}
     times = {name: [seconds[name] for seconds in rounds] for name in (rounds[0] if rounds else ())}
     return entry(job, setting, memory, times)
-
-
-def peak_memory(case: Case, network_g: dict[str, Any], scale: int, *, keep_memory: bool) -> dict[str, Any]:
-    """Peak memory of a network, by itself in a process: `peak_memory`, or `failure`."""
-    try:
-        return next(isolated(probe, case, network_g, scale, keep_memory=keep_memory))
-    except KilledError:
-        return {"failure": OUT_OF_MEMORY}
 
 
 def entry(

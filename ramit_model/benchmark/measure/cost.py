@@ -50,7 +50,7 @@ def _measure_case(plan: Plan, case: Case, store: Measurements, environment: dict
     keys = {network.name: _memory_key(plan, case, network, environment) for network in plan.networks}
     for network in plan.networks:
         if store.get(keys[network.name]) is None:
-            value = _probe(case, network, plan.scale)
+            value = peak_memory(case, network.network_g, plan.scale)
             store.add(keys[network.name], value, kind="memory", network=network.name, case=case.words)
         bar.update()
     costs = {name: store.get(key) or {} for name, key in keys.items()}
@@ -64,10 +64,10 @@ def _memory_key(plan: Plan, case: Case, network: Network, environment: dict[str,
     return key_of(kind="memory", network=fingerprint, case=asdict(case), scale=plan.scale, environment=environment)
 
 
-def _probe(case: Case, network: Network, scale: int) -> dict[str, Any]:
-    """Peak memory of a network, by itself in a process: `peak_memory`, or `failure`."""
+def peak_memory(case: Case, network_g: Options, scale: int, *, keep_memory: bool = True) -> dict[str, Any]:
+    """Peak memory of a network, by itself in a process, which may be killed: the result of `probe`."""
     try:
-        return next(isolated(probe, case, network.network_g, scale))
+        return next(isolated(probe, case, network_g, scale, keep_memory=keep_memory))
     except KilledError:
         return {"failure": OUT_OF_MEMORY}
 

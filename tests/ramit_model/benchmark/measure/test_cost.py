@@ -311,7 +311,7 @@ def planted(
 ) -> Callable[..., Iterator[Any]]:
     """In place of `isolated`: by the `type` of the networks or by name, what their processes would say."""
 
-    def run(function: Callable[..., Any], case: Case, networks: Any, *_: Any) -> Iterator[Any]:
+    def run(function: Callable[..., Any], case: Case, networks: Any, *_: Any, **__: Any) -> Iterator[Any]:
         if function is probe:
             name = next(name for name, network_g in QUICK.items() if network_g == networks)
             if isinstance(memory[name], Exception):
