@@ -43,6 +43,15 @@ def pad_symmetric(x: Tensor, unit: int) -> Tensor:
         size = x.shape[axis]
         padding = -size % unit
         if padding:
-            index = torch.arange(size + padding, device=x.device) % (2 * size)
-            x = x.index_select(axis, torch.minimum(index, 2 * size - 1 - index))
+            x = x.index_select(axis, mirror_index(size, size + padding).to(x.device))
     return x
+
+
+def mirror_index(size: int, padded: int) -> Tensor:
+    """Position in an axis of `size` pixels for each position of the axis padded to `padded`, int64 (padded).
+
+    >>> mirror_index(3, 8).tolist()
+    [0, 1, 2, 2, 1, 0, 0, 1]
+    """
+    index = torch.arange(padded) % (2 * size)
+    return torch.minimum(index, 2 * size - 1 - index)

@@ -58,15 +58,21 @@ def forget_peak() -> bool:
     Returns:
         Whether the system supports it.
     """
-    gc.collect()
-    if sys.platform != "linux":
-        return False
+    release_freed_memory()
     try:
-        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except (OSError, AttributeError):  # not allowed, or another C library than glibc
+    except OSError:  # not allowed, or another system than Linux
         return False
     return True
+
+
+def release_freed_memory() -> None:
+    """Collect garbage, and return freed memory to the system where the C library can."""
+    gc.collect()
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "malloc_trim"):  # glibc
+            library.malloc_trim(0)
 
 
 def _status(name: str) -> int:
