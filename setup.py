@@ -6,11 +6,11 @@ from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 
-# pip would build BasicSR before it looks at python_requires, and fail there with a KeyError.
-if not (3, 10) <= sys.version_info < (3, 13):
+# pip builds the package before it looks at python_requires, and would fail there with a traceback.
+if sys.version_info < (3, 10):
     raise SystemExit(
-        "ramit-basicsr needs Python 3.10, 3.11 or 3.12, because BasicSR 1.4.2 builds on no later one; this is "
-        f"Python {sys.version.split()[0]}. Make the virtual environment with one of them: python3.12 -m venv .venv"
+        f"ramit-basicsr needs Python 3.10 or later; this is Python {sys.version.split()[0]}. Make the virtual "
+        "environment with a later one, for example: python3.12 -m venv .venv"
     )
 
 
@@ -50,8 +50,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    # BasicSR 1.4.2 does not build on Python 3.13 and later.
-    python_requires=">=3.10,<3.13",
+    python_requires=">=3.10",
     packages=[
         *find_packages(include=["ramit_arch*", "ramit_model*", "datasets_prep*"]),
         "ramit_model.recipes",
@@ -65,7 +64,10 @@ setup(
     },
     ext_modules=kernels(),
     install_requires=[
-        "basicsr>=1.4.2,<1.5",
+        # BasicSR's own distribution does not build on Python 3.13 and later (its setup.py reads a variable that exec set
+        # from locals()). my-basicsr 1.4.2 is the last state of BasicSR's repository as a wheel; both are tested.
+        "basicsr>=1.4.2,<1.5; python_version < '3.13'",
+        "my-basicsr==1.4.2; python_version >= '3.13'",
         "torch>=2.7",
         "torchvision>=0.22",
         "numpy>=1.26",

@@ -5,12 +5,12 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ramit_model.commands.benchmark import add_benchmark
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
 from ramit_model.commands.prepare import add_prepare
+from ramit_model.commands.version import VersionAction
 from ramit_model.system.errors import InputError
 
 EPILOG = """\
@@ -25,16 +25,6 @@ examples:
 """
 
 
-def _versions() -> str:
-    parts = []
-    for name in ("ramit-basicsr", "basicsr", "torch", "torchvision", "numpy"):
-        try:
-            parts.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            parts.append(f"{name} (not installed)")
-    return f"{', '.join(parts)}, Python {sys.version.split()[0]}"
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the `basicsr` command."""
     parser = Parser(
@@ -44,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=_versions())
+    parser.add_argument("--version", action=VersionAction)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
 
     train = verbs.add_parser(

@@ -3,6 +3,8 @@
 import ctypes
 import importlib.util
 import os
+import platform
+import sys
 import warnings
 from itertools import zip_longest
 from typing import NamedTuple
@@ -40,23 +42,54 @@ def library() -> Library | None:
     return _library
 
 
+def status() -> str:
+    """Say in one line which compiled kernels are in use, or why none are and what to do."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    if _library is not None:
+        return f"compiled kernels for {capability} in use"
+    if not (sys.platform == "linux" and platform.machine() == "x86_64"):
+        return f"no compiled kernels: they are for Linux on x86-64, this is {platform.system()} on {platform.machine()}"
+    if os.environ.get(SWITCH) == "0":
+        return f"no compiled kernels: {SWITCH}=0 in the environment"
+    if capability not in VARIANTS:
+        return f"no compiled kernels: PyTorch reports no AVX2 ({capability})"
+    if _find(VARIANTS[capability]) is None:
+        return (
+            f"no compiled kernels for {capability}: not built when the package was installed. Install a C++ compiler "
+            "(g++) and install the package again: pip install --force-reinstall --no-deps ."
+        )
+    return f"no compiled kernels: {_find(VARIANTS[capability])} cannot be used, see the warning"
+
+
 def load(variant: str) -> Library | None:
     """Load one of the `VARIANTS`; None if it was not built, or is refused."""
+    path = _find(variant)
+    return None if path is None else open_library(path)
+
+
+def _find(variant: str) -> str | None:
     found = importlib.util.find_spec(f"{__package__}.{variant}")
-    return None if found is None or found.origin is None else open_library(found.origin)
+    return None if found is None else found.origin
 
 
 def open_library(path: str) -> Library | None:
-    """Load a library; one with other structures or another ABI version is refused with a warning of one line."""
-    functions = ctypes.CDLL(path)
+    """Load a library; one that does not load, or differs in structures or ABI version, is refused with one warning."""
+    try:
+        functions = ctypes.CDLL(path)
+    except OSError as error:  # built for another C++ library, or OpenMP's is missing
+        _warn(f"{path} is not used: {error}")
+        return None
     difference = _difference(functions)
     if difference:
-        message = f"{path} is not used: its {difference} is not that of this package; build it again: pip install -e ."
-        # A module in place of a file: warnings would print a line of source code, too.
-        warnings.warn_explicit(message, UserWarning, __name__, 1)
+        _warn(f"{path} is not used: its {difference} is not that of this package; build it again: pip install -e .")
         return None
     limits = abi.Limits.in_dll(functions, "ramit_limits")
     return Library(functions, Limits(*(getattr(limits, name) for name in Limits._fields)))
+
+
+def _warn(message: str) -> None:
+    # A module in place of a file: warnings would print a line of source code, too.
+    warnings.warn_explicit(message, UserWarning, __name__, 1)
 
 
 def _difference(functions: ctypes.CDLL) -> str:

@@ -1,0 +1,49 @@
+"""`basicsr --version`: what is installed, who provides BasicSR, and whether the compiled kernels are in use."""
+
+import argparse
+import sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from typing import Any
+
+BASICSR = ("basicsr", "my-basicsr")
+"""Distributions of BasicSR 1.4.2; setup.py says which is required where."""
+
+
+def providers() -> list[str]:
+    """Installed distributions that own the package `basicsr`; the ones that we know are found without a search."""
+    return [name for name in BASICSR if _version(name)] or sorted(set(packages_distributions().get("basicsr", [])))
+
+
+def versions() -> str:
+    """Versions of everything that matters, in one line; imports nothing."""
+    parts = [_describe(name) for name in ("ramit-basicsr", *(providers() or ["basicsr"]))]
+    parts += [_describe(name) for name in ("torch", "torchvision", "numpy")]
+    return f"{', '.join(parts)}, Python {sys.version.split()[0]}"
+
+
+def _describe(name: str) -> str:
+    return f"{name} {_version(name) or '(not installed)'}"
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+class VersionAction(argparse.Action):
+    """`--version`: the versions at once, then, when torch is imported, the state of the kernels."""
+
+    def __init__(self, option_strings: list[str], dest: str, **_: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="say what is installed, and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print and exit."""
+        print(versions(), flush=True)
+        try:
+            from ramit_arch.kernels.cpu.library import status
+        except ImportError as error:
+            parser.exit(1, f"basicsr: PyTorch cannot be imported: {error}\n")
+        print(status())
+        parser.exit()
