@@ -7,7 +7,7 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 
 # pip builds the package before it looks at python_requires, and would fail there with a traceback.
-if sys.version_info < (3, 10):
+if sys.version_info < (3, 10):  # noqa: UP036  setup.py runs there
     raise SystemExit(
         f"ramit-basicsr needs Python 3.10 or later; this is Python {sys.version.split()[0]}. Make the virtual "
         "environment with a later one, for example: python3.12 -m venv .venv"
@@ -64,8 +64,8 @@ setup(
     },
     ext_modules=kernels(),
     install_requires=[
-        # BasicSR's own distribution does not build on Python 3.13 and later (its setup.py reads a variable that exec set
-        # from locals()). my-basicsr 1.4.2 is the last state of BasicSR's repository as a wheel; both are tested.
+        # BasicSR's own distribution does not build on Python 3.13 and later: its setup.py reads a variable that exec
+        # set from locals(). my-basicsr 1.4.2 is a wheel of the last state of BasicSR's repository; both are tested.
         "basicsr>=1.4.2,<1.5; python_version < '3.13'",
         "my-basicsr==1.4.2; python_version >= '3.13'",
         "torch>=2.7",

@@ -110,6 +110,49 @@ def test_structures_take_all_their_fields_and_no_others() -> None:
         binding.pack(abi.ChannelMixing, **{**fields, "weight": torch.zeros(16, 2).mT})
 
 
+def test_a_library_that_does_not_load_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "text.so"
+    path.write_text("no library")
+    with pytest.warns(UserWarning, match=r"text\.so is not used: .*text\.so"):
+        assert library.open_library(str(path)) is None
+
+
+@pytest.mark.parametrize(
+    ("capability", "variables", "built", "part"),
+    [
+        ("AVX2", {"RAMIT_KERNELS": "0"}, "found.so", "RAMIT_KERNELS=0"),
+        ("DEFAULT", {}, "found.so", "no AVX2 (DEFAULT)"),
+        ("AVX2", {}, None, "no compiled kernels for AVX2: not built when"),
+        ("AVX512", {}, "found.so", "found.so cannot be used"),
+    ],
+)
+def test_status_says_why_there_are_no_kernels(
+    capability: str, variables: dict[str, str], built: str | None, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(library.sys, "platform", "linux")
+    monkeypatch.setattr(library.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(library, "_library", None)
+    monkeypatch.setattr(library, "_find", lambda _: built)
+    monkeypatch.delenv("RAMIT_KERNELS", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert part in library.status()
+    assert "\n" not in library.status()
+
+
+def test_status_names_another_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "_library", None)
+    monkeypatch.setattr(library.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(library.platform, "system", lambda: "Darwin")
+    assert library.status().endswith("this is Darwin on arm64")
+
+
+def test_status_names_the_kernels_in_use() -> None:
+    in_use = library.status() == f"compiled kernels for {torch.backends.cpu.get_cpu_capability()} in use"
+    assert in_use == (library.library() is not None)
+
+
 def test_kernels_can_be_turned_off() -> None:
     code = (
         "import os; os.environ['RAMIT_KERNELS'] = '0'\n"
