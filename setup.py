@@ -84,6 +84,7 @@ setup(
         "jinja2>=3.1",
         "tabulate>=0.9",
         "filelock>=3.13",
+        "safetensors>=0.4.5",
         # BasicSR imports distutils, which Python 3.12 no longer has.
         "setuptools>=69; python_version >= '3.12'",
     ],

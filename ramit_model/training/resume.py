@@ -10,7 +10,8 @@ import torch
 
 from ramit_model.basicsr_bridge import check_resume
 from ramit_model.data.patches import PATCH_DATASETS
-from ramit_model.inference.weights import read_checkpoint, read_weights
+from ramit_model.inference.weight_files import read_checkpoint
+from ramit_model.inference.weights import read_weights
 from ramit_model.system.errors import InputError
 from ramit_model.training.checkpoint import training_states
 

@@ -1,0 +1,139 @@
+"""Containers of weights: files of `torch.save` and safetensors, told apart by their content, read as data only."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from ramit_model.inference.facts import Facts, from_header
+from ramit_model.system.errors import InputError
+
+EXTRAS = (
+    *("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar", "numpy.dtype", "numpy.ndarray"),
+    *("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct"),
+    *(f"numpy.dtypes.{name}DType" for name in ("Float64", "Float32", "Float16", "Int64", "Int32", "UInt8", "Bool")),
+    *("argparse.Namespace", "datetime.datetime", "datetime.timedelta"),
+    *("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath", "pathlib._local.PosixPath"),
+    *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.base.ContainerMetadata"),
+    *("omegaconf.nodes.AnyNode", "omegaconf.base.Metadata", "typing.Any"),
+    "lightning.fabric.utilities.data.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+)
+"""Names of harmless objects that trainings leave beside the weights; each is read as an `_Inert`, which is inert."""
+
+
+class _Inert(dict[Any, Any]):
+    """Stands for an object that is not wanted: takes whatever a pickle does to it, and does nothing.
+
+    A dict, for the unpickler sets items of nothing else.
+    """
+
+    def __new__(cls, *_: Any, **__: Any) -> "_Inert":
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+    def __setitem__(self, _: Any, __: Any) -> None: ...
+
+
+def read_checkpoint(path: str | os.PathLike[str], *, without_extras: bool = False) -> Any:
+    """Load a file of `torch.save` into host memory, as data only.
+
+    Args:
+        path: The file.
+        without_extras: Read objects of the kinds in `EXTRAS` as nothing, where they would be refused otherwise.
+
+    Raises:
+        InputError: The file is missing, truncated, not a checkpoint, or holds code.
+    """
+    try:
+        with torch.serialization.safe_globals([(_Inert, name) for name in EXTRAS] if without_extras else []):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except pickle.UnpicklingError:
+        # torch raises this for foreign pickles and for other files alike.
+        raise InputError(f"{path}: {_what_it_is(path)}") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: broken checkpoint ({reason[:100]}); copy or download it again") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def read_container(path: str | os.PathLike[str]) -> tuple[Any, Facts | None]:
+    """Read a file of weights of either kind.
+
+    Returns:
+        Its content (of a safetensors file, name -> tensor), and the facts in the header of a safetensors file; None if
+        it is one of `torch.save`.
+
+    Raises:
+        InputError: The file is missing or broken, or is something else; the line says what, where that is known.
+    """
+    path = Path(path)
+    start = _start(path)
+    if not is_safetensors(start):
+        if remark := _foreign(path, start):
+            raise InputError(f"{path}: {remark}")
+        return read_checkpoint(path, without_extras=True), None
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header: Mapping[str, str] = file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}, from_header(header)  # noqa: SIM118
+    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError, AttributeError, UnicodeError) as error:
+        raise InputError(f"{path}: broken safetensors file ({error}); copy or download it again") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file that starts so is a safetensors file: the size of a header, then the header, which is JSON."""
+    return len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 40
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _foreign(path: Path, start: bytes) -> str | None:
+    """What else a file is that starts so, and what to do; None if it may hold weights."""
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if not start:
+        return "is empty; copy or download it again"
+    if text.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the weights; run git lfs pull, or download the file itself"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
+        return "is a web page, not weights; open the address in a browser and download the file itself"
+    if start.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ", b"BZh")) or start[257:262] == b"ustar":
+        return "is an archive; unpack it and give the weights inside"
+    if start.startswith(b"PK") and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if not any(name.endswith("data.pkl") for name in names):
+            return "is an archive; unpack it and give the weights inside"
+        if any(name.endswith("constants.pkl") for name in names):
+            return "is a TorchScript program, which holds code, and will not be opened; get the weights themselves"
+    return None
+
+
+def _what_it_is(path: str | os.PathLike[str]) -> str:
+    """Say of a file that torch refuses what it holds, if that can be told, and what to do."""
+    if _start(Path(path)).startswith((b"PK", b"\x80")):
+        return "holds objects besides plain tensors, which may be code, and will not be opened; get the weights again"
+    return "is no checkpoint of plain tensors, will not be opened; get the weights again"
