@@ -50,6 +50,19 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
+    project_urls={"Paper": "https://arxiv.org/abs/2305.11474", "BasicSR": "https://github.com/XPixelGroup/BasicSR"},
+    keywords="image restoration, super-resolution, denoising, transformer, BasicSR, PyTorch",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: C++",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.10",
     packages=[
         *find_packages(include=["ramit_arch*", "ramit_model*", "datasets_prep*"]),
@@ -58,6 +71,7 @@ setup(
     # The option files are installed too, so that the demo runs from anywhere.
     package_dir={"ramit_model.recipes": "options"},
     package_data={
+        "": ["py.typed"],
         "ramit_model.recipes": ["*.yml", "schema.json"],
         "ramit_model.benchmark": ["published.yml", "report/page.html"],
         "ramit_model.inference": ["*.json"],
