@@ -8,11 +8,16 @@ needs guarding, not even in spawned workers.
 import importlib
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
+
+DISTRIBUTIONS = ("basicsr", "my-basicsr")
+"""Distributions of BasicSR 1.4.2, which own the same folder; setup.py says which is required where."""
 
 CHANGES_IN = "ramit_model.basicsr_changes"
 """Module with the replacements."""
@@ -304,6 +309,16 @@ def _finish(module: ModuleType) -> None:
 
 
 def _not_basicsr(module: ModuleType) -> ImportError:
+    from importlib.metadata import PackageNotFoundError, distribution
+
     place = getattr(module, "__file__", None) or next(iter(module.__path__))
     message = f"{place}: this 'basicsr' is not the BasicSR package and hides it; rename or remove it"
+    for name in DISTRIBUTIONS:
+        with suppress(PackageNotFoundError):
+            installed = distribution(name)
+            if Path(str(installed.locate_file("basicsr"))).resolve() in Path(place, "x").resolve().parents:
+                message = (
+                    f"{place}: parts of BasicSR are missing, as after the removal of another distribution with this "
+                    f"folder; install it again: pip install --force-reinstall --no-deps {name}=={installed.version}"
+                )
     return ImportError(message, name="basicsr")

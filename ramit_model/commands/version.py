@@ -5,13 +5,14 @@ import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
-BASICSR = ("basicsr", "my-basicsr")
-"""Distributions of BasicSR 1.4.2; setup.py says which is required where."""
+from ramit_model.basicsr_bridge import DISTRIBUTIONS
 
 
 def providers() -> list[str]:
     """Installed distributions that own the package `basicsr`; the ones that we know are found without a search."""
-    return [name for name in BASICSR if _version(name)] or sorted(set(packages_distributions().get("basicsr", [])))
+    return [name for name in DISTRIBUTIONS if _version(name)] or sorted(
+        set(packages_distributions().get("basicsr", []))
+    )
 
 
 def versions() -> str:

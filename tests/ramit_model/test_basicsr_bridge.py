@@ -296,6 +296,29 @@ for attempt in (lambda: __import__("basicsr"), ramit_model.register):
     assert said.count("is not the BasicSR package") == 2 and str(tmp_path / "basicsr") in said
 
 
+def test_a_basicsr_without_its_files_is_named(tmp_path: Path) -> None:
+    """As pip leaves one of two distributions that own the folder when it has removed the other."""
+    (tmp_path / "basicsr" / "archs").mkdir(parents=True)
+    (tmp_path / "my_basicsr-1.4.2.dist-info").mkdir()
+    (tmp_path / "my_basicsr-1.4.2.dist-info" / "METADATA").write_text("Name: my-basicsr\nVersion: 1.4.2\n")
+    said = run_python(f"""
+import sys
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+def find_in_folder_only(name, path=None, target=None):
+    return find(name, [{str(tmp_path)!r}] if name == "basicsr" else path, target)
+PathFinder.find_spec = find_in_folder_only
+sys.path.insert(0, {str(tmp_path)!r})
+import ramit_model
+try:
+    ramit_model.register()
+except ImportError as error:
+    print(error)
+""")
+    assert said.strip().endswith("pip install --force-reinstall --no-deps my-basicsr==1.4.2")
+    assert len(said.strip().splitlines()) == 1 and "parts of BasicSR are missing" in said
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_one_lmdb_serves_several_data_sets(pairs: Path, workers: int) -> None:
     run_python(f"""
