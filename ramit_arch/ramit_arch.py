@@ -55,6 +55,8 @@ class RAMiT(nn.Module):
         super().__init__()
         s = self.settings = ramit_settings(variant, task, scale, **changes)
         self.scale, self.in_channels = s.scale, len(s.mean)
+        self.arguments = {"variant": variant, "task": task, "scale": s.scale, **changes}
+        self.register_state_dict_post_hook(_state_arguments)  # type: ignore[no-untyped-call]
         self.size_unit = s.window_size * 2**N_DOWNSIZINGS
         """The network works on multiples of this many pixels; other sizes are padded inside and cropped."""
 
@@ -87,6 +89,13 @@ class RAMiT(nn.Module):
 
         y = self.normalisation.inverse(y)
         return y[..., : height * self.scale, : width * self.scale]
+
+
+def _state_arguments(network: RAMiT, state_dict: dict[str, Any], prefix: str, _: Any) -> None:
+    """Note the arguments in the metadata of a state dict, for statistics and reciprocal helper have no parameters."""
+    metadata = getattr(state_dict, "_metadata", {}).get(prefix[:-1])
+    if metadata is not None:
+        metadata["network_g"] = {"type": type(network).__name__, **network.arguments}
 
 
 # The fields of the settings are arguments, too: option checks and editors ask for the signature.

@@ -89,7 +89,7 @@ def _info(network: Network, plan: Plan) -> NetworkInfo:
         raise InputError(f"{plan.option_file}: networks.{network.name}.network_g: {one_line(error)}") from None
     if network.weights:
         path = Path(network.weights).expanduser()
-        check_fit(built, read_weights(path, network.param_key), path)
+        check_fit(built, read_weights(path, network.param_key, built.state_dict()), path)
     return NetworkInfo(
         name=network.name,
         network_g=network.network_g,

@@ -7,6 +7,7 @@ and the metadata of a state dict, where RAMiT writes its own arguments.
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -30,6 +31,14 @@ MAX_MARKER = 65536
 """Bytes of the longest marker that is read."""
 
 
+def package_version() -> str | None:
+    """Version of this package; None where it is not installed."""
+    try:
+        return version("ramit-basicsr")
+    except PackageNotFoundError:
+        return None
+
+
 def marker(network_g: Mapping[str, Any]) -> Tensor:
     """Encode a network's options as a tensor, shape (bytes,), uint8."""
     return torch.tensor(list(json.dumps(network_g).encode()), dtype=torch.uint8)
@@ -44,7 +53,9 @@ def pop_facts(weights: dict[str, Any]) -> Facts:
     tensor = weights.pop(MARKER, None)
     if tensor is None:
         own = getattr(weights, "_metadata", None)
-        return _network_facts(own.get("")) if isinstance(own, Mapping) else {}
+        # Wrapped networks are not at the root.
+        entries = list(own.values()) if isinstance(own, Mapping) else []
+        return next((facts for entry in entries if (facts := _network_facts(entry))), {})
     try:
         if tensor.dtype != torch.uint8 or tensor.numel() > MAX_MARKER:
             raise ValueError

@@ -7,7 +7,15 @@ from typing import Any
 from torch import nn
 
 from ramit_arch.settings import TASKS
-from ramit_model.inference.identify import build, fits, image_channels, network_type, options_of, possible_tasks
+from ramit_model.inference.identify import (
+    NETWORKS,
+    build,
+    fits,
+    image_channels,
+    network_type,
+    options_of,
+    possible_tasks,
+)
 from ramit_model.inference.published_files import locate
 from ramit_model.inference.published_weights import PublishedWeights, recognize, recognize_tensors
 from ramit_model.inference.weights import WeightFile, read_weight_file
@@ -107,7 +115,7 @@ def _identify(file: WeightFile, published: PublishedWeights | None, task: str | 
         return Identified(options_of(file.weights, published.task), published.task, published, "published")
     kind, possible = network_type(file.weights), possible_tasks(file.weights)
     stated = file.facts.get("network_g")
-    if isinstance(stated, dict):
+    if isinstance(stated, dict) and stated.get("type") in NETWORKS:
         if not fits(stated, file.weights):
             raise InputError(f"states itself to be {_short(stated)}, but its weights are of another network")
         return Identified(stated, str(stated.get("task", "SR")), None, "file")

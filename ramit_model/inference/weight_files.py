@@ -14,26 +14,9 @@ import torch
 from ramit_model.inference.facts import Facts, from_header
 from ramit_model.system.errors import InputError
 
-EXTRAS = (
-    *("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar", "numpy.dtype", "numpy.ndarray"),
-    *("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct"),
-    *(f"numpy.dtypes.{name}DType" for name in ("Float64", "Float32", "Float16", "Int64", "Int32", "UInt8", "Bool")),
-    *("argparse.Namespace", "datetime.datetime", "datetime.timedelta"),
-    *("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath", "pathlib._local.PosixPath"),
-    *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.base.ContainerMetadata"),
-    *("omegaconf.nodes.AnyNode", "omegaconf.base.Metadata", "typing.Any"),
-    "lightning.fabric.utilities.data.AttributeDict",
-    "pytorch_lightning.utilities.parsing.AttributeDict",
-    "lightning_fabric.utilities.data.AttributeDict",
-)
-"""Names of harmless objects that trainings leave beside the weights; each is read as an `_Inert`, which is inert."""
 
-
-class _Inert(dict[Any, Any]):
-    """Stands for an object that is not wanted: takes whatever a pickle does to it, and does nothing.
-
-    A dict, for the unpickler sets items of nothing else.
-    """
+class _Inert:
+    """Stands for an object that is not wanted: takes whatever a pickle does to it, and does nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> "_Inert":
         return super().__new__(cls)
@@ -42,7 +25,40 @@ class _Inert(dict[Any, Any]):
 
     def __setstate__(self, _: Any) -> None: ...
 
-    def __setitem__(self, _: Any, __: Any) -> None: ...
+
+def _empty_dict(*_: Any) -> dict[Any, Any]:
+    """Stands for a kind of dict that is called to make one."""
+    return {}
+
+
+NUMPY = (
+    *("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar", "numpy.dtype", "numpy.ndarray"),
+    *("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct"),
+    *(f"numpy.dtypes.{name}DType" for name in ("Float64", "Float32", "Float16", "Int64", "Int32", "UInt8", "Bool")),
+)
+OTHERS = (
+    *(
+        "argparse.Namespace",
+        "datetime.datetime",
+        "datetime.timedelta",
+        "typing.Any",
+        "__builtin__.list",
+        "builtins.list",
+    ),
+    *("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath"),
+    *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.base.ContainerMetadata"),
+    *("omegaconf.nodes.AnyNode", "omegaconf.base.Metadata"),
+)
+DICTS = (
+    *("lightning.fabric.utilities.data.AttributeDict", "lightning_fabric.utilities.data.AttributeDict"),
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+)
+STAND_INS: list[Any] = [
+    *((_Inert, name) for name in (*NUMPY, *OTHERS)),
+    *((dict, name) for name in DICTS),
+    (_empty_dict, "collections.defaultdict"),
+]
+"""What is read in place of harmless objects that trainings leave beside the weights, by their names."""
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, without_extras: bool = False) -> Any:
@@ -50,13 +66,13 @@ def read_checkpoint(path: str | os.PathLike[str], *, without_extras: bool = Fals
 
     Args:
         path: The file.
-        without_extras: Read objects of the kinds in `EXTRAS` as nothing, where they would be refused otherwise.
+        without_extras: Read the objects in `STAND_INS` as nothing; otherwise they are refused.
 
     Raises:
         InputError: The file is missing, truncated, not a checkpoint, or holds code.
     """
     try:
-        with torch.serialization.safe_globals([(_Inert, name) for name in EXTRAS] if without_extras else []):
+        with torch.serialization.safe_globals(STAND_INS if without_extras else []):
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None

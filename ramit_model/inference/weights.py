@@ -139,6 +139,8 @@ def _own_names(weights: dict[str, Tensor], names: Collection[str] | None) -> tup
             }
             removed.append(f"{module}.")
     prefix = _prefix(weights, set(names or ANCHORS))
+    if prefix == "":
+        return weights, tuple(removed)
     if prefix:
         weights = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         return weights, (*removed, prefix)
@@ -149,8 +151,12 @@ def _own_names(weights: dict[str, Tensor], names: Collection[str] | None) -> tup
     return weights, tuple(removed)
 
 
-def _prefix(weights: Collection[str], names: Collection[str]) -> str:
-    """The prefix after which most of the wanted names follow; of several, a moving average's, as with `params_ema`."""
+def _prefix(weights: Collection[str], names: Collection[str]) -> str | None:
+    """The prefix after which most of the wanted names follow; of several, a moving average's, as with `params_ema`.
+
+    Returns:
+        The prefix, which may be empty; None if no wanted name is there.
+    """
     found: Counter[str] = Counter()
     for name in weights:
         start = 0
@@ -160,7 +166,7 @@ def _prefix(weights: Collection[str], names: Collection[str]) -> str:
             start = name.find(".", start) + 1
             if not start:
                 break
-    return max(found, key=lambda prefix: (found[prefix], "ema" in prefix, -len(prefix)), default="")
+    return max(found, key=lambda prefix: (found[prefix], "ema" in prefix, -len(prefix)), default=None)
 
 
 def without_modules(weights: dict[str, Tensor], modules: Collection[str]) -> dict[str, Tensor]:

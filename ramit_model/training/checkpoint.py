@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ramit_model.inference.facts import FACTS_KEY
 from ramit_model.system.files import write_atomically
 
 
@@ -24,13 +25,25 @@ def save_atomically(content: Any, path: str | os.PathLike[str]) -> None:
     write_atomically(buffer.getbuffer(), path)
 
 
-def save_networks(networks: Mapping[str, nn.Module], path: str | os.PathLike[str]) -> None:
+def save_networks(
+    networks: Mapping[str, nn.Module], path: str | os.PathLike[str], facts: Mapping[str, Any] | None = None
+) -> None:
     """Write the state dict of each network, moved to the CPU, under its key (`params`, `params_ema`).
+
+    Args:
+        networks: Key -> network.
+        path: File to write.
+        facts: Plain data that the file states about itself, such as `network_g`; BasicSR does not look at it.
 
     Raises:
         OSError: The file could not be written; `path` is as it was before.
     """
-    content = {key: {name: tensor.cpu() for name, tensor in net.state_dict().items()} for key, net in networks.items()}
+    content: dict[str, Any] = {}
+    for key, net in networks.items():
+        content[key] = state = net.state_dict()  # with its metadata, which a plain dict would not have
+        state.update({name: tensor.cpu() for name, tensor in state.items()})
+    if facts is not None:
+        content[FACTS_KEY] = dict(facts)
     save_atomically(content, path)
 
 

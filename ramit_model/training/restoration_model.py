@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from ramit_model.basicsr_bridge import MODEL_REGISTRY, SRModel, get_root_logger, master_only
 from ramit_model.inference import evaluation
+from ramit_model.inference.facts import package_version
 from ramit_model.inference.padding import run_padded, size_unit
 from ramit_model.inference.precision import autocast
 from ramit_model.inference.weights import check_fit, read_weights, without_modules
@@ -208,13 +209,17 @@ class RestorationModel(SRModel):
         fresh: tuple[str, ...] = ()
         if self.is_train and not self.opt["path"].get("resume_state"):
             fresh = self.schedule.warm_start_trainable
-        weights = without_modules(read_weights(load_path, param_key), fresh)
+        own = net.state_dict()
+        weights = without_modules(read_weights(load_path, param_key, own), fresh)
         without = f", without {', '.join(fresh)}" if fresh else ""
         get_root_logger().info(f"Loading {type(net).__name__} from {load_path}{without}.")
         if strict:
             remedy = "check network_g (variant, task, scale), or set path.strict_load_g: false to load what fits"
             check_fit(net, weights, load_path, apart_from=fresh, remedy=remedy)
         else:
+            if not any(name in own and own[name].shape == tensor.shape for name, tensor in weights.items()):
+                kind = type(net).__name__
+                raise InputError(f"{load_path}: none of its {len(weights)} weights fits this {kind}; check network_g")
             self._print_different_keys_loading(net, weights, strict=False)
         net.load_state_dict(weights, strict=strict and not fresh)
 
@@ -231,11 +236,11 @@ class RestorationModel(SRModel):
         self._save_networks(current_iter)
         self.save_training_state(epoch, current_iter)
 
-    def _save_networks(self, label: int | str) -> None:
+    def _save_networks(self, label: int | str, facts: dict[str, Any] | None = None) -> None:
         if hasattr(self, "net_g_ema"):
-            self.save_network([self.net_g, self.net_g_ema], "net_g", label, ["params", "params_ema"])
+            self.save_network([self.net_g, self.net_g_ema], "net_g", label, ["params", "params_ema"], facts=facts)
         else:
-            self.save_network(self.net_g, "net_g", label)
+            self.save_network(self.net_g, "net_g", label, facts=facts)
 
     @master_only
     def save_network(
@@ -244,13 +249,25 @@ class RestorationModel(SRModel):
         net_label: str,
         current_iter: int | str,
         param_key: str | list[str] = "params",
+        *,
+        facts: dict[str, Any] | None = None,
     ) -> None:
-        """Write `net_label`_`current_iter`.pth (-1: latest) with the state dict of each network under its key."""
+        """Write `net_label`_`current_iter`.pth (-1: latest): the state dict of each network under its key, and facts.
+
+        The file states network_g, scale, iteration and version; `facts` add to them, or replace them.
+        """
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
         bare = {key: self.get_bare_model(part) for key, part in zip(keys, nets, strict=True)}
         label = "latest" if current_iter == -1 else current_iter
-        save_networks(bare, Path(self.opt["path"]["models"]) / f"{net_label}_{label}.pth")
+        stated = {
+            "network_g": self.opt["network_g"],
+            "scale": self.opt["scale"],
+            "iteration": self.schedule.total_iter if current_iter == -1 else current_iter,
+            "version": package_version(),
+            **(facts or {}),
+        }
+        save_networks(bare, Path(self.opt["path"]["models"]) / f"{net_label}_{label}.pth", stated)
 
     def save_training_state(self, epoch: int, current_iter: int) -> None:
         """Write `current_iter`.state for `resume_training`; nothing at the end of a run (-1)."""
@@ -391,4 +408,4 @@ class RestorationModel(SRModel):
         first = next(block["name"] for phase, block in self.opt["datasets"].items() if phase.startswith("val"))
         metric = next(iter(self.metric_results))
         if dataset_name == first and self.best_metric_results[first][metric]["iter"] == current_iter:
-            self._save_networks("best")
+            self._save_networks("best", {"iteration": current_iter, "metrics": {dataset_name: self.metric_results}})

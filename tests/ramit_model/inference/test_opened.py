@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import fill, network
+from torch import nn
 
 from ramit_arch import NGswin, RAMiT
 from ramit_model.inference.identify import options_of
@@ -91,6 +92,30 @@ def test_a_task_that_shapes_do_not_tell_is_asked_for(tmp_path: Path) -> None:
     assert (opened.task, opened.scale, opened.options["task"]) == ("DR", 1, "DR")
     with pytest.raises(InputError, match=r"shapes of task CDN or DR or LLE, not SR"):
         open_network(path, task="SR")
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, nn.DataParallel, lambda net: torch.compile(net, backend="eager")])
+@pytest.mark.parametrize("changes", [{}, {"helper": True}, {"mean": [0.5, 0.5, 0.5]}])
+def test_a_state_dict_states_the_arguments(tmp_path: Path, wrap, changes: dict[str, object]) -> None:
+    """Also if BasicSR's own model or a script has written it."""
+    net = RAMiT(task="DR", dim=16, depths=[1, 1, 1, 2], neck_groups=1, **changes)
+    torch.save({"params": wrap(net).state_dict()}, tmp_path / "w.pth")
+    opened = open_network(tmp_path / "w.pth")
+    assert opened.network.settings == net.settings
+    assert opened.task == "DR"
+    with pytest.raises(InputError, match=r"states itself that its task is DR, not LLE; leave --task out"):
+        open_network(tmp_path / "w.pth", task="LLE")
+
+
+@pytest.mark.parametrize("stated", [{"dim": 32}, {"depths": [10**9, 1, 1, 2]}, {"dim": 10**6}, {"odd": 1}, {"task": 3}])
+def test_a_file_that_states_another_network_is_refused_soon(tmp_path: Path, stated: dict[str, object]) -> None:
+    weights = dict(RAMiT(task="DR", dim=16, depths=[1, 1, 1, 2], neck_groups=1).state_dict())
+    network_g = {"type": "RAMiT", "task": "DR", "dim": 16, "depths": [1, 1, 1, 2], "neck_groups": 1, **stated}
+    torch.save({"params": weights, "ramit": {"network_g": network_g}}, tmp_path / "w.pth")
+    with pytest.raises(
+        InputError, match=r"w\.pth: states itself to be RAMiT .*, but its weights are of another network"
+    ):
+        open_network(tmp_path / "w.pth")
 
 
 def test_a_task_that_contradicts_is_an_error(assets: Path, tmp_path: Path) -> None:

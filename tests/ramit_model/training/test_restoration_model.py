@@ -15,7 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ramit_arch import RAMiT
 from ramit_model.data.paired import PairedRestorationDataset, SingleRestorationDataset
+from ramit_model.inference.opened import open_network
 from ramit_model.inference.padding import pad_symmetric
+from ramit_model.inference.weights import read_weight_file
 from ramit_model.system.errors import InputError
 from ramit_model.training.restoration_model import RestorationModel
 
@@ -414,6 +416,25 @@ def test_a_state_of_basicsr_is_taken(pairs: Path, tmp_path: Path) -> None:
     assert int(next(iter(trainer.optimizer_g.state.values()))["step"]) == 1
 
 
+@pytest.mark.parametrize("ema_decay", [0, 0.5])
+def test_saved_weights_know_themselves(pairs: Path, tmp_path: Path, ema_decay: float) -> None:
+    trainer = training_model(pairs, tmp_path, ema_decay=ema_decay)
+    trainer.save(0, 2)
+    file = read_weight_file(tmp_path / "models/net_g_2.pth")
+    assert (file.facts["network_g"], file.facts["scale"], file.facts["iteration"]) == (TINY, 2, 2)
+    opened = open_network(tmp_path / "models/net_g_2.pth")
+    assert (opened.options, opened.task, opened.scale) == (TINY, "SR", 2)
+    net = trainer.net_g_ema if ema_decay else trainer.net_g
+    torch.testing.assert_close(dict(opened.network.state_dict()), dict(net.state_dict()), rtol=0, atol=0)
+
+
+def test_weights_none_of_which_fits_are_an_error(pairs: Path, tmp_path: Path) -> None:
+    torch.save({"conv.weight": torch.zeros(3), "shallow.conv.bias": torch.zeros(17)}, tmp_path / "w.pth")
+    trainer = training_model(pairs, tmp_path)
+    with pytest.raises(InputError, match=r"w\.pth: none of its 2 weights fits this RAMiT; check network_g"):
+        trainer.load_network(trainer.net_g, str(tmp_path / "w.pth"), strict=False)
+
+
 def test_a_state_of_another_network_is_refused(pairs: Path, tmp_path: Path) -> None:
     trainer = training_model(pairs, tmp_path)
     state = {"epoch": 0, "iter": 1, "optimizers": [{"state": {}, "param_groups": []}]}
@@ -434,6 +455,9 @@ def test_the_best_network_is_kept(pairs: Path, tmp_path: Path) -> None:
     best = tmp_path / "models/net_g_best.pth"
     trainer.validation(loader(pairs), 1, None, save_img=False)
     first = best.read_bytes()
+    facts = read_weight_file(best).facts
+    assert facts["iteration"] == 1
+    assert facts["metrics"]["pairs"].keys() == {"psnr", "ssim"}
     with torch.no_grad():
         trainer.net_g.to_target.final_conv.bias.add_(9)  # much worse
     trainer.validation(loader(pairs), 2, None, save_img=False)
