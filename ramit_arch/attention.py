@@ -1,8 +1,9 @@
 """Cosine attention: between the pixels of a window, and between the channels of the whole image."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +82,45 @@ def cosine_matrix(q: Tensor, k: Tensor) -> Tensor:
         return q @ k.mT / (norms[0] * norms[1])
 
 
+def channel_products(qk: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Sums over all pixels of the products of every two channels, in float32 at least: (B, 2*L*d, 2*L*d).
+
+    Args:
+        qk: q of all heads, then k of all heads, (B, pixels, 2*L*d); the pixels may be in any order.
+        weight: Weight of each pixel, (B, pixels); None: 1.
+    """
+    with without_autocast(qk):
+        qk = at_least_float32(qk)
+        return (qk if weight is None else qk * weight.to(qk.dtype).unsqueeze(-1)).mT @ qk
+
+
+def channel_attention(products: Tensor, scale: Tensor) -> Tensor:
+    """Attention of each channel of q to those of k within a head, from `channel_products`: (B, L, d, d).
+
+    Args:
+        products: (B, 2*L*d, 2*L*d). The product of a channel with itself is its squared L2 norm.
+        scale: Temperature of each head, (L).
+    """
+    norm = products.diagonal(dim1=1, dim2=2).clamp(min=MIN_NORM**2).sqrt()
+    cosines = products / (norm.unsqueeze(2) * norm.unsqueeze(1))
+    q_and_k = (2, len(scale), -1)
+    cosines = cosines.unflatten(2, q_and_k).unflatten(1, q_and_k)[:, 0, :, :, 1]  # (B, L, d, L, d)
+    cosines = cosines.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)  # (B, L, d, d)
+    return (cosines * scale.view(-1, 1, 1)).softmax(dim=-1)
+
+
+class StatisticsSource(Protocol):
+    """Provider of channel statistics in place of those of the input itself, for tiles of a larger image."""
+
+    def products(self, attention: "ChannelAttention", qk: Callable[[], Tensor]) -> Tensor:
+        """Statistics that a channel attention is to use, as `channel_products` gives them, (B or 1, 2*L*d, 2*L*d).
+
+        Args:
+            attention: The channel attention.
+            qk: Computes q of all heads, then k of all heads, of the input at hand, (B, H, W, 2*L*d).
+        """
+
+
 class SpatialAttention(nn.Module):
     """Cosine attention between the pixels of a window, with relative position bias (spatial heads).
 
@@ -141,6 +181,8 @@ class ChannelAttention(nn.Module):
     def __init__(self, heads: int, head_dim: int) -> None:
         super().__init__()
         self.heads, self.head_dim = heads, head_dim
+        self.statistics: StatisticsSource | None = None
+        """Where the statistics come from instead of the input, if it is but a tile of the image."""
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
         self.proj = Pointwise(heads * head_dim, heads * head_dim)
 
@@ -159,6 +201,14 @@ class ChannelAttention(nn.Module):
         q, k, v = qkv.flatten(1, 2).unflatten(-1, (self.heads, 3, self.head_dim)).permute(3, 0, 2, 4, 1)
         if sp is not None:
             v = v * sp.mean(-1).flatten(1)[:, None, None]  # (B, 1, 1, H*W)
-        attention = (cosine_matrix(q, k) * cosine_scale(self.logit_scale)).softmax(dim=-1)  # (B, L, d, d)
+        if self.statistics is None:
+            attention = (cosine_matrix(q, k) * cosine_scale(self.logit_scale)).softmax(dim=-1)  # (B, L, d, d)
+        else:
+            products = self.statistics.products(self, lambda: self._queries_and_keys(qkv))
+            attention = channel_attention(products, cosine_scale(self.logit_scale).flatten())
         y = attention.to(v.dtype) @ v  # (B, L, d, H*W)
         return self.proj(y.flatten(1, 2).mT.unflatten(1, (height, width)))
+
+    def _queries_and_keys(self, qkv: Tensor) -> Tensor:
+        """Queries of all heads, then keys of all heads: (B, H, W, 3*L*d) -> (B, H, W, 2*L*d)."""
+        return qkv.unflatten(-1, (self.heads, 3, self.head_dim))[..., :2, :].transpose(-2, -3).flatten(-3)

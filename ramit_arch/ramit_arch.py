@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ramit_arch.attention import ChannelAttention, SpatialAttention
+from ramit_arch.bands import in_bands, saves_memory
 from ramit_arch.kernels import accelerated
 from ramit_arch.layers import (
     BlockOutput,
@@ -78,17 +79,23 @@ class RAMiT(nn.Module):
         x = self.normalisation(pad_to_multiple(x, self.size_unit))
 
         s = channels_last(self.shallow(x))  # (B, H, W, C), as all maps inside
-        o1, a1 = self.stage1(s)
-        o2, a2 = self.stage2(self.down1(o1))  # (B, H/2, W/2, C)
-        o3, a3 = self.stage3(self.down2(o2))  # (B, H/4, W/4, C)
-        o4, a4 = self.stage4(self.bottleneck(s, o1, o2, o3))
-        m = self.attn_mix(a1, a2, a3, a4)  # (B, H, W, C)
-        y = self.to_target(torch.addcmul(s, o4, m))  # o4 * m + s in one pass over memory
+        o1, a1 = self.stage1(s, overwrite=False)
+        o2, a2 = self.stage2(in_bands(self.down1, o1))  # (B, H/2, W/2, C)
+        o3, a3 = self.stage3(in_bands(self.down2, o2))  # (B, H/4, W/4, C)
+        b = in_bands(self.bottleneck, s, o1, o2, o3)  # (B, H, W, C)
+        del o1, o2, o3
+        o4, a4 = self.stage4(b)
+        y = in_bands(self.tail, s, o4, a1, a2, a3, a4, channels_first=True)
         if self.scale == 1:
             y = y + x
 
         y = self.normalisation.inverse(y)
         return y[..., : height * self.scale, : width * self.scale]
+
+    def tail(self, s: Tensor, o4: Tensor, a1: Tensor, a2: Tensor, a3: Tensor, a4: Tensor) -> Tensor:
+        """H-RAMi and reconstruction: maps of the stages -> (B, C_out, H * scale, W * scale), normalised."""
+        m = self.attn_mix(a1, a2, a3, a4)  # (B, H, W, C)
+        return self.to_target(torch.addcmul(s, o4, m))  # o4 * m + s in one pass over memory
 
 
 def _state_arguments(network: RAMiT, state_dict: dict[str, Any], prefix: str, _: Any) -> None:
@@ -140,11 +147,20 @@ class Stage(nn.Module):
             }
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, *, overwrite: bool = True) -> tuple[Tensor, Tensor]:
+        """Run the blocks.
+
+        Args:
+            x: Input.
+            overwrite: Whether a large input may be overwritten where there are no gradients.
+        """
         attentions = None
         mixed = x
-        for block in self.blocks.values():
-            if self.checkpointing and torch.is_grad_enabled():
+        saves = saves_memory(x)
+        for i, block in enumerate(self.blocks.values()):
+            if saves:
+                x, attentions, mixed = block(x, attentions, overwrite or i > 0)
+            elif self.checkpointing and torch.is_grad_enabled():
                 x, attentions, mixed = checkpoint(block, x, attentions, use_reentrant=False, preserve_rng_state=False)
             else:
                 x, attentions, mixed = block(x, attentions)
@@ -179,12 +195,14 @@ class DRAMiTBlock(nn.Module):
         self.norm2 = ChannelNorm(s.dim)
 
     @accelerated("block")
-    def forward(self, x: Tensor, previous: Tensor | None = None) -> BlockOutput:
+    def forward(self, x: Tensor, previous: Tensor | None = None, overwrite: bool = False) -> BlockOutput:
         """Attend, mix, transform.
 
         Args:
             x: (B, H, W, C)
             previous: `attentions` of the previous block, (B, H, W, C); None in the first block of a stage.
+            overwrite: Whether kernels may put their results in the place of `x`, and of `previous` in any case where
+                there are no gradients and maps are large.
         """
         previous_sp = previous_ch = None
         if self.helper and previous is not None:

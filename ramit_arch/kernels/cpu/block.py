@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ramit_arch.attention import cosine_attention, cosine_scale, position_bias
+from ramit_arch.attention import channel_products, cosine_attention, cosine_scale, position_bias
 from ramit_arch.kernels.cpu import binding, inference, training
 from ramit_arch.kernels.cpu.gather import WindowGather
 from ramit_arch.kernels.cpu.post_attention import FeedForwardWeights, MobiVariWeights, mobivari, post_attention
-from ramit_arch.kernels.reference import channel_mixing, channel_products
+from ramit_arch.kernels.reference import channel_mixing
 from ramit_arch.layers import BlockOutput
 
 
@@ -76,15 +76,15 @@ def _supports_block(block: Any, x: Tensor) -> bool:
     return binding.is_supported(x, *channels, side=block.sp_attn.window_size)
 
 
-def _run_block(block: Any, x: Tensor, previous: Tensor | None = None) -> BlockOutput:
+def _run_block(block: Any, x: Tensor, previous: Tensor | None = None, overwrite: bool = False) -> BlockOutput:
     helpers = previous if block.helper else None
-    fused = (
-        inference.is_supported(x.shape[-1], block.sp_attn.heads, block.ch_attn.heads) and not torch.is_grad_enabled()
-    )
-    attentions = (_attend_fused if fused else _attend)(block, x, helpers)
-    weights = mobivari_weights(block.mobivari)
-    x, mixed = post_attention(attentions, x, weights, feed_forward_weights(block), keep_mixed=block.last)
-    return BlockOutput(x, attentions, mixed)
+    if inference.is_supported(x.shape[-1], block.sp_attn.heads, block.ch_attn.heads) and not torch.is_grad_enabled():
+        attentions = _attend_fused(block, x, helpers, previous if overwrite else None)
+    else:
+        attentions = _attend(block, x, helpers)
+    weights = mobivari_weights(block.mobivari), feed_forward_weights(block)
+    y, mixed = post_attention(attentions, x, *weights, keep_mixed=block.last, overwrite=overwrite)
+    return BlockOutput(y, attentions, mixed)
 
 
 def feed_forward_weights(block: Any) -> FeedForwardWeights:
@@ -94,13 +94,22 @@ def feed_forward_weights(block: Any) -> FeedForwardWeights:
     return FeedForwardWeights(norm1.weight, norm1.bias, *layers, norm2.weight, norm2.bias)
 
 
-def _attend_fused(block: Any, x: Tensor, helpers: Tensor | None) -> Tensor:
-    """Both attentions by one kernel, without gradients."""
+def _attend_fused(block: Any, x: Tensor, helpers: Tensor | None, out: Tensor | None) -> Tensor:
+    """Both attentions by one kernel, without gradients, in the place of `out` unless it is None."""
     sp, ch = block.sp_attn, block.ch_attn
     weight, bias = _qkv_by_kind(block)
     spatial = [cosine_scale(sp.logit_scale).flatten(), _bias(sp), *_matrix(sp.proj)]
     channel = [cosine_scale(ch.logit_scale).flatten(), *_matrix(ch.proj)]
-    y: Tensor = inference.attend(x, helpers, [weight] if bias is None else [weight, bias], spatial, channel, sp.shift)
+    qkv = [weight] if bias is None else [weight, bias]
+    products = None
+    if ch.statistics is not None:
+        first, dim = block.qkv_dims[0], 2 * block.attention_dims[1]
+        qk = [layer[first : first + dim] for layer in qkv]
+        products = ch.statistics.products(ch, lambda: F.linear(x, *qk))
+    arguments = x, helpers, qkv, spatial, channel, sp.shift, products
+    y: Tensor = (
+        inference.attend(*arguments) if out is None or out.dtype != x.dtype else inference.attend_into(out, *arguments)
+    )
     return y
 
 
@@ -138,7 +147,11 @@ def _channel_attention(attention: Any, qkv: Tensor, helper: Tensor | None) -> Te
     v = v if helper is None else v * helper
     weight, bias = _matrix(attention.proj)
     scale = cosine_scale(attention.logit_scale).flatten()
-    mixing = channel_mixing(channel_products(qk.flatten(1, 2)), scale, weight).mT.to(v.dtype)
+    if attention.statistics is None:
+        products = channel_products(qk.flatten(1, 2))
+    else:
+        products = attention.statistics.products(attention, lambda: qk)
+    mixing = channel_mixing(products, scale, weight).mT.to(v.dtype).expand(len(v), -1, -1)
     return torch.baddbmm(bias, v.flatten(1, 2), mixing).view_as(v)
 
 

@@ -36,6 +36,7 @@ def attend(
     spatial: Sequence[Tensor],
     channel: Sequence[Tensor],
     shift: int,
+    products: Tensor | None = None,
 ) -> Tensor:
     """Spatial and channel attention side by side, from their common input to their projections.
 
@@ -49,9 +50,34 @@ def attend(
         channel: Parameters of the channel heads: logit scale (L_ch), weight (L_ch*d, L_ch*d) and bias (L_ch*d) of the
             projection.
         shift: Shift of the windows, 0 or 4 pixels.
+        products: Statistics of the channel heads in place of those of `x`, (B or 1, 2*L_ch*d, 2*L_ch*d).
 
     Returns:
         Spatial attention, then channel attention, (B, H, W, C).
+    """
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    return attend_into(y, x, helper, qkv, spatial, channel, shift, products)
+
+
+@attend.register_fake
+def _(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def attend_into(
+    y: Tensor,
+    x: Tensor,
+    helper: Tensor | None,
+    qkv: Sequence[Tensor],
+    spatial: Sequence[Tensor],
+    channel: Sequence[Tensor],
+    shift: int,
+    products: Tensor | None = None,
+) -> Tensor:
+    """Write what `attend` returns into `y`, (B, H, W, C), which may be `helper`: a window is read before it is written.
+
+    Returns:
+        `y`
     """
     batch, height, width, channels = x.shape
     scale, position_bias, proj_weight, proj_bias = spatial
@@ -60,8 +86,7 @@ def attend(
     dim = channels // (sp_heads + ch_heads)
     n = 2 * ch_heads * dim
     x = x.contiguous()
-    y = torch.empty_like(x)
-    products = torch.zeros(torch.get_num_threads(), batch, padded_size(n), padded_size(n), dtype=torch.float64)
+    sums = torch.zeros(torch.get_num_threads(), batch, padded_size(n), padded_size(n), dtype=torch.float64)
     with torch.autocast("cpu", enabled=False):
         attention = pack(
             abi.BlockAttention,
@@ -82,10 +107,12 @@ def attend(
             position_bias=contiguous_float32(position_bias.mT),
             proj_weight=panel(proj_weight),
             proj_bias=padded(proj_bias),
-            products=products,
+            products=sums,
         )
         call(f"block_attention_{SUFFIXES[x.dtype]}", attention)
-        sums = products.sum(0).float()[:, :n, :n]
+        if products is None:
+            products = sums.sum(0)[:, :n, :n]
+        mixing_weight = channel_mixing(products.float(), ch_scale.float(), ch_weight.float()).mT
         mixing = pack(
             abi.ChannelMixing,
             batch=batch,
@@ -93,13 +120,8 @@ def attend(
             channels=channels,
             n=ch_heads * dim,
             y=y,
-            weight=padded(channel_mixing(sums, ch_scale.float(), ch_weight.float()).mT),
+            weight=padded(mixing_weight.expand(batch, -1, -1)),
             bias=padded(ch_bias),
         )
         call(f"mix_channels_{SUFFIXES[x.dtype]}", mixing)
     return y
-
-
-@attend.register_fake
-def _(x: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)

@@ -65,7 +65,13 @@ def mobivari(x: Tensor, weights: MobiVariWeights) -> Tensor:
 
 
 def post_attention(
-    attentions: Tensor, x: Tensor, weights: MobiVariWeights, feed_forward: FeedForwardWeights, *, keep_mixed: bool
+    attentions: Tensor,
+    x: Tensor,
+    weights: MobiVariWeights,
+    feed_forward: FeedForwardWeights,
+    *,
+    keep_mixed: bool,
+    overwrite: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Rest of a block after its attentions: MobiVari, norm, feed-forward network, norm.
 
@@ -75,10 +81,15 @@ def post_attention(
         weights: See `MobiVariWeights`.
         feed_forward: See `FeedForwardWeights`.
         keep_mixed: Whether to return the result of MobiVari, too.
+        overwrite: Whether the output may take the place of `x`. There are no gradients then.
 
     Returns:
         Output of the block; result of MobiVari, or None if it was not asked for; each (B, H, W, C).
     """
+    if overwrite and x.is_contiguous():  # a pixel of x is read before it is written
+        mixed = torch.empty_like(x) if keep_mixed else None
+        _run_block(attentions, x, weights, feed_forward, y=x, mixed=mixed)
+        return x, mixed
     y, mixed = _post_attention(attentions, x, *weights, *feed_forward, keep_mixed)
     return y, mixed if keep_mixed else None
 
@@ -136,11 +147,24 @@ def _post_attention(
     )
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     mixed = torch.empty_like(y) if keep_mixed else None
+    _run_block(attentions, x, weights, feed_forward, y=y, mixed=mixed)
+    return y, y.new_empty(0) if mixed is None else mixed
+
+
+def _run_block(
+    attentions: Tensor,
+    x: Tensor,
+    weights: MobiVariWeights,
+    feed_forward: FeedForwardWeights,
+    *,
+    y: Tensor,
+    mixed: Tensor | None,
+) -> None:
+    """Write the outputs of a block into `y` and, unless it is None, `mixed`."""
     # Under autocast, attentions may be bfloat16 where the block's input is not.
     attentions = attentions.to(x.dtype).contiguous()
     structure = _structure(attentions, weights, feed_forward, x=x.contiguous(), y=y, mixed=mixed)
     call(f"post_attention_{SUFFIXES[x.dtype]}", structure)
-    return y, y.new_empty(0) if mixed is None else mixed
 
 
 @_post_attention.register_fake
