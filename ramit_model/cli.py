@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ramit_model.commands.benchmark import add_benchmark
+from ramit_model.commands.convert import add_convert
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
 from ramit_model.commands.prepare import add_prepare
 from ramit_model.commands.version import VersionAction
@@ -20,6 +21,7 @@ examples:
   basicsr train -opt FILE --nproc 4                    the same on four GPUs (or four CPU processes)
   basicsr test -opt options/test_RAMiT_x2.yml          test weights: PSNR, SSIM, pictures
   basicsr benchmark -opt options/benchmark_x2.yml      measure networks side by side: quality, cost, speed, a report
+  basicsr convert net_g_latest.pth -o mine.safetensors say what weights are, and write them as safetensors
   basicsr prepare list                                 data sets that can be prepared, and where to get them
   basicsr prepare DIV2K --source DIV2K_train_HR.zip --out datasets
 """
@@ -75,6 +77,16 @@ def build_parser() -> argparse.ArgumentParser:
             help="measure networks side by side",
             description="Measure quality, cost, speed and memory of several networks on the same images and "
             "machine, and write a report: tables, plots, pictures, an HTML page. An interrupted benchmark goes on.",
+        )
+    )
+    add_convert(
+        verbs.add_parser(
+            "convert",
+            allow_abbrev=False,
+            help="say what weights are, and write them as safetensors",
+            description="Say which network, task and scale files of weights are of, and write them as safetensors with "
+            "these facts in the header, or as .pth. Reads published files, those of BasicSR and of other programs, as "
+            "data only.",
         )
     )
     add_prepare(verbs.add_parser("prepare", allow_abbrev=False, help="turn data sets that you downloaded into LMDBs"))

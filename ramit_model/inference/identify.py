@@ -33,6 +33,8 @@ EXPANSIONS = (1.2, 2.0, *(i / 20 for i in range(1, 161)))
 """Expansions of MobiVari 2 that are tried: those of the published networks, then 0.05 to 8."""
 COUNTS = ("dim", "depths", "num_heads", "window_size", "mobivari_version", "tail_mobivaris")
 """Settings that names and shapes tell exactly; the others they tell up to rounding."""
+UNSEEN = ("mean", "std", "helper")
+"""Settings that have no weights."""
 
 
 def network_type(weights: Weights) -> str:
@@ -101,13 +103,30 @@ def fits(options: Options, weights: Weights) -> bool:
     """Whether a network with these options has such weights. Builds it only if its size is that of the weights."""
     try:
         if options.get("type") == "RAMiT":
-            arguments = {key: value for key, value in options.items() if key != "type"}
-            settings, shapes = ramit_settings(**arguments), _ramit_shapes(weights)
+            settings, shapes = _settings(options), _ramit_shapes(weights)
             if any(getattr(settings, name) != shapes[name] for name in COUNTS):
                 return False
         return not differences(build(options), weights)
     except (InputError, TypeError, ValueError, KeyError, IndexError, ZeroDivisionError):
         return False
+
+
+def told_by_shapes(options: Options, weights: Weights) -> bool:
+    """Whether names and shapes of the weights determine the network with these options, which they fit."""
+    if options["type"] != "RAMiT":
+        return True
+    try:
+        (task,) = possible_tasks(weights)
+    except (InputError, ValueError):
+        return False
+    # These settings have no weights; all others are found from them.
+    return all(
+        getattr(_settings(options), name) == getattr(_settings(options_of(weights, task)), name) for name in UNSEEN
+    )
+
+
+def _settings(options: Options) -> RAMiTSettings:
+    return ramit_settings(**{key: value for key, value in options.items() if key != "type"})
 
 
 def build(options: Options, device: str = "meta") -> nn.Module:

@@ -12,6 +12,7 @@ from ramit_model.inference.identify import (
     build,
     fits,
     image_channels,
+    image_scale,
     network_type,
     options_of,
     possible_tasks,
@@ -49,12 +50,14 @@ class Identified:
     Attributes:
         options: `network_g` as option files have it.
         task: SR, CDN, GDN, LLE or DR.
+        scale: Output size over input size.
         published: The published file with these weights; None if it is none, or another one.
         source: How the task is known: `published`, `file`, `shapes` or `user`.
     """
 
     options: dict[str, Any]
     task: str
+    scale: int
     published: PublishedWeights | None
     source: str
 
@@ -82,7 +85,7 @@ def open_network(source: str | Path, *, task: str | None = None) -> OpenedNetwor
         options=found.options,
         name=found.published.name if found.published else path.name,
         task=found.task,
-        scale=int(network.scale),  # type: ignore[arg-type]
+        scale=found.scale,
         channels=image_channels(file.weights),
     )
 
@@ -111,21 +114,22 @@ def identify(file: WeightFile, task: str | None = None) -> Identified:
 
 
 def _identify(file: WeightFile, published: PublishedWeights | None, task: str | None) -> Identified:
+    weights, stated = file.weights, file.facts.get("network_g")
+    kind, scale = network_type(weights), image_scale(weights)
     if published:
-        return Identified(options_of(file.weights, published.task), published.task, published, "published")
-    kind, possible = network_type(file.weights), possible_tasks(file.weights)
-    stated = file.facts.get("network_g")
+        return Identified(options_of(weights, published.task), published.task, scale, published, "published")
     if isinstance(stated, dict) and stated.get("type") in NETWORKS:
-        if not fits(stated, file.weights):
+        if not fits(stated, weights):
             raise InputError(f"states itself to be {_short(stated)}, but its weights are of another network")
-        return Identified(stated, str(stated.get("task", "SR")), None, "file")
+        return Identified(stated, stated.get("task", "SR"), scale, None, "file")
+    possible = possible_tasks(weights)
     if len(possible) == 1:
-        return Identified(options_of(file.weights, possible[0]), possible[0], None, "shapes")
+        return Identified(options_of(weights, possible[0]), possible[0], scale, None, "shapes")
     if task is None:
         raise InputError(f"{kind} of task {', '.join(possible)} has the same shapes; {HOW_TO_SAY}")
     if task not in possible:
         raise InputError(f"has the shapes of task {' or '.join(possible)}, not {task}; {HOW_TO_SAY}")
-    return Identified(options_of(file.weights, task), task, None, "user")
+    return Identified(options_of(weights, task), task, scale, None, "user")
 
 
 def _short(options: dict[str, Any]) -> str:
