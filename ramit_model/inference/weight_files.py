@@ -78,7 +78,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, without_extras: bool = Fals
         raise InputError(f"{path}: no such file; check the path") from None
     except pickle.UnpicklingError:
         # torch raises this for foreign pickles and for other files alike.
-        raise InputError(f"{path}: {_what_it_is(path)}") from None
+        raise InputError(f"{path}: {_refused(path)}") from None
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: broken checkpoint ({reason[:100]}); copy or download it again") from None
@@ -148,7 +148,17 @@ def _foreign(path: Path, start: bytes) -> str | None:
     return None
 
 
-def _what_it_is(path: str | os.PathLike[str]) -> str:
+def what_it_is(path: Path) -> str:
+    """Say what a file is that is not the wanted one."""
+    start = _start(path)
+    size = path.stat().st_size
+    return (
+        _foreign(path, start)
+        or f"has {size} bytes and is {'truncated or other' if start[:2] == b'PK' else 'no'} weights"
+    )
+
+
+def _refused(path: str | os.PathLike[str]) -> str:
     """Say of a file that torch refuses what it holds, if that can be told, and what to do."""
     if _start(Path(path)).startswith((b"PK", b"\x80")):
         return "holds objects besides plain tensors, which may be code, and will not be opened; get the weights again"
