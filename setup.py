@@ -99,8 +99,9 @@ setup(
         "tabulate>=0.9",
         "filelock>=3.13",
         "safetensors>=0.4.5",
-        # BasicSR imports distutils, which Python 3.12 no longer has.
-        "setuptools>=69; python_version >= '3.12'",
+        # BasicSR imports distutils, which Python 3.12 no longer has; and the `tensorboard` command of its tb-nightly
+        # imports pkg_resources, which setuptools 82 no longer has.
+        "setuptools>=69,<82",
     ],
     extras_require={
         "test": [

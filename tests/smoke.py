@@ -2,7 +2,7 @@
 
     python tests/smoke.py                   every supported Python that is found
     python tests/smoke.py --others          all but the one that runs this
-    python tests/smoke.py /usr/bin/python3.13
+    python tests/smoke.py --lowest 3.10     with the oldest release of everything that setup.py admits
 
 Installs the package, imports it, registers it with BasicSR, prepares pictures, trains and tests a tiny network through
 the `basicsr` command, and runs the tests of what the package expects of BasicSR. Needs nothing but Python. Exit code 1
@@ -109,12 +109,19 @@ def network_failure(output: str) -> str:
     return next((line.strip() for line in output.splitlines() if NETWORK.search(line)), "")
 
 
-def smoke(python: Path, folder: Path) -> None:
+def lowest() -> list[str]:
+    """Constraints that hold every requirement of setup.py at its lower bound."""
+    text = (CHECKOUT / "setup.py").read_text(encoding="utf-8")
+    return [f"{name}=={bound}" for name, bound in re.findall(r'^ +"([\w.-]+)>=([\d.]+)[^"]*",', text, re.MULTILINE)]
+
+
+def smoke(python: Path, folder: Path, constraints: list[str]) -> None:
     """Install and use the package in a fresh environment.
 
     Args:
         python: Interpreter.
         folder: Empty folder for the environment and everything else.
+        constraints: Constraints for pip, such as "numpy==1.26".
 
     Raises:
         NetworkFailure: Downloading failed.
@@ -123,8 +130,9 @@ def smoke(python: Path, folder: Path) -> None:
     run(python, "-m", "venv", folder / "venv", cwd=folder)
     scripts = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
     own, command = scripts / "python", scripts / "basicsr"
+    (folder / "constraints.txt").write_text("\n".join(constraints), encoding="utf-8")
     try:
-        run(scripts / "pip", "install", "--use-pep517", f"{CHECKOUT}[test]", cwd=folder)
+        run(scripts / "pip", "install", "--use-pep517", "-c", "constraints.txt", f"{CHECKOUT}[test]", cwd=folder)
     except subprocess.CalledProcessError as error:
         if line := network_failure(error.output or ""):
             raise NetworkFailure(line) from error
@@ -144,27 +152,31 @@ def smoke(python: Path, folder: Path) -> None:
 def main() -> int:
     """Run the smoke test; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pythons", nargs="*", type=Path, metavar="PYTHON", help="interpreters")
+    parser.add_argument("pythons", nargs="*", metavar="PYTHON", help="versions, such as 3.12, or interpreters")
     parser.add_argument("--others", action="store_true", help="leave out the version that runs this")
+    parser.add_argument("--lowest", action="store_true", help="install the lower bounds of all requirements")
     arguments = parser.parse_args()
     own = "{}.{}".format(*sys.version_info[:2])
-    pythons = [(version_of(path) or str(path), path) for path in arguments.pythons] or list(interpreters())
+    here = dict(interpreters())
+    pythons = {version_of(Path(name)) or name: Path(name) for name in arguments.pythons if name not in here}
+    pythons |= {name: path for name, path in here.items() if name in arguments.pythons or not arguments.pythons}
+    constraints = lowest() if arguments.lowest else []
     results = {}
-    for version, python in pythons:
+    for version, python in pythons.items():
         if python is None:
             results[version] = "skipped: no such interpreter here"
         elif not (arguments.others and version == own):
-            results[version] = _outcome(version, python)
+            results[version] = _outcome(version, python, constraints)
     print("\n".join(f"smoke test on Python {version}: {result}" for version, result in results.items()))
     return int(any(result.startswith("FAILED") for result in results.values()))
 
 
-def _outcome(version: str, python: Path) -> str:
+def _outcome(version: str, python: Path, constraints: list[str]) -> str:
     print(f"Python {version}: {python}", flush=True)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="smoke") as folder:
         try:
-            smoke(python, Path(folder))
+            smoke(python, Path(folder), constraints)
         except NetworkFailure as error:
             return f"skipped: the network failed while downloading: {error}"
         except subprocess.CalledProcessError as error:

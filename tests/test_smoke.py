@@ -69,8 +69,14 @@ def test_a_shim_that_stands_for_nothing_is_passed_over(tmp_path: Path, monkeypat
     ],
 )
 def test_outcomes(error: Exception, result: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(python: Path, folder: Path) -> None:
+    def fail(python: Path, folder: Path, constraints: list[str]) -> None:
         raise error
 
     monkeypatch.setattr(smoke, "smoke", fail)
-    assert smoke._outcome("3.13", Path("python3.13")) == result
+    assert smoke._outcome("3.13", Path("python3.13"), []) == result
+
+
+def test_lower_bounds_are_those_of_setup() -> None:
+    bounds = smoke.lowest()
+    assert "torch==2.7" in bounds and "scipy==1.11" in bounds and any(bound.startswith("pytest==") for bound in bounds)
+    assert not [bound for bound in bounds if bound.startswith("ramit")]

@@ -55,8 +55,8 @@ def status() -> str:
         return f"no compiled kernels: PyTorch reports no AVX2 ({capability})"
     if _find(VARIANTS[capability]) is None:
         return (
-            f"no compiled kernels for {capability}: not built when the package was installed. Install a C++ compiler "
-            "(g++) and install the package again: pip install --force-reinstall --no-deps ."
+            f"no compiled kernels for {capability}: not built when the package was installed. Install g++ 11 or later, "
+            "then the package again: pip install --force-reinstall --no-deps ."
         )
     return f"no compiled kernels: {_find(VARIANTS[capability])} cannot be used, see the warning"
 
