@@ -1,9 +1,11 @@
 """`basicsr --version`: who provides BasicSR, and the state of the kernels."""
 
 import sys
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import EntryPoint, PackageNotFoundError
+from types import SimpleNamespace
 
 import pytest
+from helpers import REPOSITORY
 
 from ramit_arch.kernels.cpu import library
 from ramit_model.cli import main
@@ -48,6 +50,31 @@ def test_an_unknown_distribution_is_found_too(installed: dict[str, str], monkeyp
     assert ", a-fork 9, torch 2.9," in version.versions()
 
 
+def test_two_distributions_of_basicsr_are_noted(installed: dict[str, str]) -> None:
+    installed["basicsr"] = "1.4.2"
+    assert version.notes() == []
+    installed["my-basicsr"] = "1.4.2"
+    [note] = version.notes()
+    assert note.startswith("basicsr and my-basicsr own the same folder")
+    assert note.endswith("--no-deps my-basicsr==1.4.2")
+
+
+def test_another_package_with_our_command_is_noted(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(value: str, name: str) -> EntryPoint:
+        entry = EntryPoint("basicsr", value, "console_scripts")
+        return entry._for(SimpleNamespace(name=name))
+
+    ours = command(version.OUR_COMMAND, "ramit-basicsr")
+    monkeypatch.setattr(version, "entry_points", lambda **_: [ours])
+    assert version.notes() == []
+    monkeypatch.setattr(version, "entry_points", lambda **_: [ours, command("other.cli:main", "other")])
+    assert version.notes() == ["other has a command basicsr, too; python -m ramit_model is always this one"]
+
+
+def test_the_entry_point_is_that_of_setup() -> None:
+    assert f'"console_scripts": ["basicsr={version.OUR_COMMAND}"]' in (REPOSITORY / "setup.py").read_text()
+
+
 def test_a_missing_torch_is_one_line(
     installed: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +91,6 @@ def test_a_missing_torch_is_one_line(
 def test_the_state_of_the_kernels_comes_last(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
-    first, last = capsys.readouterr().out.splitlines()
+    first, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("ramit-basicsr ")
     assert last == library.status()
