@@ -104,12 +104,14 @@ setup(
         "setuptools>=69,<82",
     ],
     extras_require={
+        "spandrel": ["spandrel>=0.4.2"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
             "jsonschema>=4.20",
+            "spandrel>=0.4.2",
             "ruff>=0.17",
             "mypy>=1.14",
             "types-PyYAML",

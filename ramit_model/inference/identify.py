@@ -99,16 +99,20 @@ def options_of(weights: Weights, task: str) -> Options:
     raise InputError(f"holds incomplete weights of {kind}, or those of a changed one: {differing}")
 
 
-def fits(options: Options, weights: Weights) -> bool:
-    """Whether a network with these options has such weights. Builds it only if its size is that of the weights."""
+def misfit(options: Options, weights: Weights) -> str:
+    """Describe why a network with these options, which a file states, does not have such weights; empty if it does.
+
+    The network is built only if its size is that of the weights, for options of a stranger may ask for any.
+    """
     try:
-        if options.get("type") == "RAMiT":
+        if options["type"] == "RAMiT":
             settings, shapes = _settings(options), _ramit_shapes(weights)
-            if any(getattr(settings, name) != shapes[name] for name in COUNTS):
-                return False
-        return not differences(build(options), weights)
-    except (InputError, TypeError, ValueError, KeyError, IndexError, ZeroDivisionError):
-        return False
+            for name in COUNTS:
+                if getattr(settings, name) != shapes[name]:
+                    return f"{name} is {shapes[name]}"
+        return differences(build(options), weights)
+    except (InputError, TypeError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
+        return one_line(error)
 
 
 def told_by_shapes(options: Options, weights: Weights) -> bool:

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ramit_arch.settings import TASKS
+from ramit_model.inference.facts import Facts
 from ramit_model.inference.identify import (
     NETWORKS,
     build,
-    fits,
     image_channels,
     image_scale,
+    misfit,
     network_type,
     options_of,
     possible_tasks,
@@ -62,6 +63,19 @@ class Identified:
     source: str
 
 
+class UnknownTaskError(InputError):
+    """Error for weights that may be of several tasks.
+
+    Args:
+        what: Which tasks the weights may be of.
+        how: How to say which.
+    """
+
+    def __init__(self, what: str, how: str) -> None:
+        super().__init__(f"{what}; {how}")
+        self.what = what
+
+
 def open_network(source: str | Path, *, task: str | None = None) -> OpenedNetwork:
     """Open a network from a file of weights, or a published one by its name.
 
@@ -100,7 +114,7 @@ def identify(file: WeightFile, task: str | None = None) -> Identified:
         raise InputError(f"--task {task}: is unknown; choose one of {', '.join(TASKS)}")
     published = recognize(file.path) or recognize_tensors(file.weights)
     try:
-        found = _identify(file, published, task)
+        found = identify_weights(file.weights, file.facts, published, task)
     except InputError as error:
         raise InputError(f"{file.path}: {error}") from None
     if task is not None and task != found.task:
@@ -113,25 +127,32 @@ def identify(file: WeightFile, task: str | None = None) -> Identified:
     return found
 
 
-def _identify(file: WeightFile, published: PublishedWeights | None, task: str | None) -> Identified:
-    weights, stated = file.weights, file.facts.get("network_g")
+def identify_weights(
+    weights: dict[str, Tensor], facts: Facts, published: PublishedWeights | None, task: str | None = None
+) -> Identified:
+    """Find out which network weights are of; `identify` without a file.
+
+    Raises:
+        InputError: They are of no known network, or their task is unknown. The line does not name a file.
+    """
+    stated = facts.get("network_g")
     kind, scale = network_type(weights), image_scale(weights)
     if published:
         return Identified(options_of(weights, published.task), published.task, scale, published, "published")
     if isinstance(stated, dict) and stated.get("type") in NETWORKS:
-        if not fits(stated, weights):
-            raise InputError(f"states itself to be {_short(stated)}, but its weights are of another network")
+        if differing := misfit(stated, weights):
+            raise InputError(f"states itself to be {_short(stated)}, but holds other weights: {differing}")
         return Identified(stated, stated.get("task", "SR"), scale, None, "file")
     possible = possible_tasks(weights)
     if len(possible) == 1:
         return Identified(options_of(weights, possible[0]), possible[0], scale, None, "shapes")
     if task is None:
-        raise InputError(f"{kind} of task {', '.join(possible)} has the same shapes; {HOW_TO_SAY}")
+        raise UnknownTaskError(f"{kind} of task {', '.join(possible)} has the same shapes", HOW_TO_SAY)
     if task not in possible:
         raise InputError(f"has the shapes of task {' or '.join(possible)}, not {task}; {HOW_TO_SAY}")
     return Identified(options_of(weights, task), task, scale, None, "user")
 
 
 def _short(options: dict[str, Any]) -> str:
-    words = (str(options[key]) for key in ("type", "variant", "task", "scale") if options.get(key) is not None)
-    return " ".join(words)
+    words = (options.get("variant") or options["type"], options.get("task", ""), f"x{options.get('scale') or 1}")
+    return " ".join(word for word in map(str, words) if word)
