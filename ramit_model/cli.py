@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ramit_model.commands.benchmark import add_benchmark
 from ramit_model.commands.convert import add_convert
+from ramit_model.commands.import_errors import explain
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
 from ramit_model.commands.prepare import add_prepare
 from ramit_model.commands.version import VersionAction
@@ -172,9 +173,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _report(args.verb, error.line)
     except ImportError as error:
-        if error.name != "basicsr":
+        if (line := explain(error)) is None:
             raise
-        return _report(args.verb, str(error))
+        return _report(args.verb, line)
     except OSError as error:
         if error.errno == errno.EPIPE:  # who read the output has gone: basicsr prepare list | head
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
