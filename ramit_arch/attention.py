@@ -112,12 +112,13 @@ def channel_attention(products: Tensor, scale: Tensor) -> Tensor:
 class StatisticsSource(Protocol):
     """Provider of channel statistics in place of those of the input itself, for tiles of a larger image."""
 
-    def products(self, attention: "ChannelAttention", qk: Callable[[], Tensor]) -> Tensor:
+    def products(self, attention: "ChannelAttention", x: Tensor, project: Callable[[Tensor], Tensor]) -> Tensor:
         """Statistics that a channel attention is to use, as `channel_products` gives them, (B or 1, 2*L*d, 2*L*d).
 
         Args:
             attention: The channel attention.
-            qk: Computes q of all heads, then k of all heads, of the input at hand, (B, H, W, 2*L*d).
+            x: Map at hand, (B, H, W, C).
+            project: Computes q of all heads, then k of all heads, of any part of the map: (..., C) -> (..., 2*L*d).
         """
 
 
@@ -204,11 +205,11 @@ class ChannelAttention(nn.Module):
         if self.statistics is None:
             attention = (cosine_matrix(q, k) * cosine_scale(self.logit_scale)).softmax(dim=-1)  # (B, L, d, d)
         else:
-            products = self.statistics.products(self, lambda: self._queries_and_keys(qkv))
+            products = self.statistics.products(self, qkv, self._queries_and_keys)
             attention = channel_attention(products, cosine_scale(self.logit_scale).flatten())
         y = attention.to(v.dtype) @ v  # (B, L, d, H*W)
         return self.proj(y.flatten(1, 2).mT.unflatten(1, (height, width)))
 
     def _queries_and_keys(self, qkv: Tensor) -> Tensor:
-        """Queries of all heads, then keys of all heads: (B, H, W, 3*L*d) -> (B, H, W, 2*L*d)."""
+        """Queries of all heads, then keys of all heads: (..., 3*L*d) -> (..., 2*L*d)."""
         return qkv.unflatten(-1, (self.heads, 3, self.head_dim))[..., :2, :].transpose(-2, -3).flatten(-3)

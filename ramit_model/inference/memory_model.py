@@ -1,30 +1,58 @@
-"""Memory that a network needs for an image, and the largest tile that fits the memory at hand."""
+"""Memory that a network needs for an image, and how many pixels fit the memory at hand."""
 
 import math
-from typing import Any
 
 import torch
 
-from ramit_model.inference.pixels import Source
+from ramit_arch import RAMiT
+from ramit_arch.kernels.cpu.library import library
 from ramit_model.inference.tiling import SMALLEST_TILE
 from ramit_model.system.memory_at_hand import memory_at_hand
-
-BYTES_PER_PIXEL = 5000
-"""Peak memory of a forward pass for each pixel of the padded input, at most."""
 
 SHARE = 0.8
 """Share of the memory at hand that is planned with."""
 
+TILED = 3 * 1024**3
+"""Memory that tiles take at most, bytes: what fits it is enough, and the whole image does not fit anyway."""
 
-def largest_tile(network: Any, source: Source, scale: int, device: torch.device, precision: str | None) -> int:
-    """Side of the largest tile that fits the memory at hand, LQ pixels; at least that of the image if it fits whole."""
-    batch, *_ = source.shape
-    pixels = SHARE * free_memory(device) / BYTES_PER_PIXEL / batch
-    whole = max(source.height, source.width)
-    if source.height * source.width <= pixels:
-        return whole
-    side = int(math.sqrt(pixels))
-    return min(max(side, SMALLEST_TILE), whole // 2)
+LARGEST_TILE = 1024
+"""Side of the largest tile that is chosen, LQ pixels; larger ones save little context."""
+
+MAPS_WITH_KERNELS, MAPS = 6.2, 29.0
+"""Maps of a network's width that RAMiT has at the peak, with and without the kernels for CPUs (measured)."""
+
+RESULT = 45
+"""Bytes that RAMiT takes beyond for each pixel of the result (measured)."""
+
+OTHER_MAPS = 43.0
+"""Maps of a width of 64 channels that NGswin has at the peak (measured), and any other network is expected to have."""
+
+
+def bytes_per_pixel(network: object, scale: int, device: torch.device) -> float:
+    """Peak memory of a float32 forward pass without gradients for each pixel of a large padded input, about.
+
+    Autocast makes some maps smaller and adds copies of others: less is not counted on.
+    """
+    if not isinstance(network, RAMiT):
+        return OTHER_MAPS * 64 * 4
+    maps = MAPS_WITH_KERNELS if device.type == "cpu" and library() is not None else MAPS
+    return maps * network.settings.dim * 4 + RESULT * scale**2
+
+
+def fitting_pixels(network: object, scale: int, device: torch.device) -> int:
+    """Pixels of the input that fit the memory at hand together."""
+    return int(SHARE * free_memory(device) / bytes_per_pixel(network, scale, device))
+
+
+def most_pixels(network: object, scale: int, device: torch.device) -> int:
+    """Pixels that tiles may have together at a time, however much memory there is."""
+    return int(TILED / bytes_per_pixel(network, scale, device))
+
+
+def largest_tile(pixels: int) -> int:
+    """Side of the largest tile with as many pixels, in steps of the smallest."""
+    side = min(math.isqrt(max(pixels, 0)), LARGEST_TILE)
+    return max(side // SMALLEST_TILE, 1) * SMALLEST_TILE
 
 
 def free_memory(device: torch.device) -> int:

@@ -24,10 +24,11 @@ def output(net: RAMiT, x: torch.Tensor) -> torch.Tensor:
         return net(x)
 
 
-@pytest.mark.parametrize("kernels", ["1", "0"])
+@pytest.mark.parametrize("kernels", [True, False])
 @pytest.mark.parametrize("changes", [{}, {"scale": 1, "task": "CDN"}, {"mobivari_version": 1, "depths": [2, 1, 3, 2]}])
-def test_it_changes_no_bit(changes: dict, kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAMIT_KERNELS", kernels)
+def test_it_changes_no_bit(changes: dict, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not kernels:
+        monkeypatch.setattr("ramit_arch.kernels.find", lambda *_: None)
     settings = {**TINY, **changes}
     net = fill(RAMiT(**{key: value for key, value in settings.items() if key != "type"})).eval()
     inputs = [torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)) for size in SIZES]

@@ -105,7 +105,7 @@ def _attend_fused(block: Any, x: Tensor, helpers: Tensor | None, out: Tensor | N
     if ch.statistics is not None:
         first, dim = block.qkv_dims[0], 2 * block.attention_dims[1]
         qk = [layer[first : first + dim] for layer in qkv]
-        products = ch.statistics.products(ch, lambda: F.linear(x, *qk))
+        products = ch.statistics.products(ch, x, lambda part: F.linear(part, *qk))
     arguments = x, helpers, qkv, spatial, channel, sp.shift, products
     y: Tensor = (
         inference.attend(*arguments) if out is None or out.dtype != x.dtype else inference.attend_into(out, *arguments)
@@ -150,7 +150,7 @@ def _channel_attention(attention: Any, qkv: Tensor, helper: Tensor | None) -> Te
     if attention.statistics is None:
         products = channel_products(qk.flatten(1, 2))
     else:
-        products = attention.statistics.products(attention, lambda: qk)
+        products = attention.statistics.products(attention, qk, lambda part: part)
     mixing = channel_mixing(products, scale, weight).mT.to(v.dtype).expand(len(v), -1, -1)
     return torch.baddbmm(bias, v.flatten(1, 2), mixing).view_as(v)
 

@@ -59,23 +59,30 @@ def test_pixel_by_pixel_tiles_give_the_whole_result(
     net = Enlarging(scale)
     result = restored(net, lq, tile, scale, overlap=overlap)
     torch.testing.assert_close(result, Enlarging(scale)(lq), rtol=0, atol=1e-6)
-    side = -(-tile // UNIT) * UNIT
+    side = -(-tile // (2 * UNIT)) * 2 * UNIT
     assert all(max(x.shape[-2:]) <= side for x in net.seen)
 
 
 @given(SIZES, SIZES, st.integers(1, 70), st.integers(0, 40))
 def test_cores_have_each_pixel_once_and_tiles_keep_the_grid(height: int, width: int, tile: int, overlap: int) -> None:
     height, width = (-(-size // UNIT) * UNIT for size in (height, width))
-    count = np.zeros((height, width), int)
-    for row in tiles(height, width, tile, overlap, UNIT):
-        for rows, columns in row:
-            count[rows.core, columns.core] += 1
-            assert rows.start % UNIT == columns.start % UNIT == 0
-            for span in rows, columns:
-                assert (
-                    span.start <= span.shown.start <= span.core.start < span.core.stop <= span.shown.stop <= span.stop
-                )
+    count, weight = np.zeros((height, width), int), np.zeros((height, width))
+    grid = tiles(height, width, tile, overlap, UNIT)
+    for rows, columns in (part for row in grid for part in row):
+        for row, column in ((row, column) for row in rows.pieces for column in columns.pieces):
+            count[row.core, column.core] += 1
+            across, down = columns.fade(1).numpy(), rows.fade(1).numpy()
+            weight[row.start : row.stop, column.start : column.stop] += np.outer(
+                down[row.offset :][: row.stop - row.start], across[column.offset :][: column.stop - column.start]
+            )
+        for piece in rows.pieces + columns.pieces:
+            assert piece.start % UNIT == piece.offset % UNIT == 0
+            assert piece.start <= piece.shown.start <= piece.core.start < piece.core.stop
+            assert piece.core.stop <= piece.shown.stop <= piece.stop
     assert (count == 1).all()
+    np.testing.assert_allclose(weight, 1, atol=1e-6)
+    assert sum(int(tile.mask().sum()) for row in grid for tile in row) == height * width
+    assert len({(tile.rows.size, tile.columns.size) for row in grid for tile in row}) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -171,6 +178,6 @@ def test_other_errors_are_not_caught() -> None:
 
 def test_what_does_not_fit_is_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
     lq, net = random(np.uint8, 300, 200, 3), Enlarging()
-    monkeypatch.setattr(restoring, "largest_tile", lambda *_: 96)
+    monkeypatch.setattr(restoring, "fitting_pixels", lambda *_: 150 * 150)
     restored(net, lq, "auto")
-    assert {tuple(x.shape[-2:]) for x in net.seen} == {(96, 96)}
+    assert {tuple(x.shape[-2:]) for x in net.seen} == {(128, 128)}
