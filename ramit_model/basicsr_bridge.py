@@ -45,6 +45,13 @@ class Change:
 
 CHANGES = (
     Change(
+        "torch._dynamo.utils:is_compile_supported",
+        "To import this one function, torchvision imports PyTorch's compiler: a third of what all imports take.",
+        "torchvision 0.29",
+        f"{CHANGES_IN}:import_torchvision_without_compiler",
+        "before",
+    ),
+    Change(
         "torchvision:ops.nms",
         "A CPU-only torch beside a torchvision built for CUDA: its operators do not load, and importing it fails.",
         "torchvision 0.28 with torch 2.13",
@@ -133,6 +140,20 @@ CHANGES = (
         "The same for tests.",
         "all",
         f"{CHANGES_IN}:parse_options",
+        "pipeline",
+    ),
+    Change(
+        "basicsr.train:get_root_logger",
+        "The terminal got hundreds of lines: the banner, all options, every layer of the network.",
+        "all",
+        f"{CHANGES_IN}:start_log",
+        "pipeline",
+    ),
+    Change(
+        "basicsr.test:get_root_logger",
+        "The same for tests.",
+        "all",
+        f"{CHANGES_IN}:start_log",
         "pipeline",
     ),
 )

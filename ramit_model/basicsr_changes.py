@@ -1,6 +1,7 @@
 """The replacements that `basicsr_bridge.CHANGES` names: what BasicSR gets from us on today's Python and PyTorch."""
 
 import importlib
+import logging
 import os
 import random
 import subprocess
@@ -18,6 +19,33 @@ import torch
 # Before BasicSR is imported -------------------------------------------------------------------------------------------
 
 
+def import_torchvision_without_compiler() -> None:
+    """Import torchvision with a stand-in for the one function of PyTorch's compiler that it imports."""
+    name = "torch._dynamo.utils"
+    if {"torchvision", "torch._dynamo"} & sys.modules.keys():
+        return
+
+    def is_compile_supported(device_type: Any) -> Any:
+        return importlib.import_module(name).is_compile_supported(device_type)
+
+    package, module = types.ModuleType("torch._dynamo"), types.ModuleType(name)
+    package.__dict__["__path__"] = []
+    module.__dict__["is_compile_supported"] = is_compile_supported
+    sys.modules |= {"torch._dynamo": package, name: module}
+    try:
+        importlib.import_module("torchvision")
+    except Exception:  # this torchvision wants more of the compiler, or is broken: whoever imports it next will see
+        _forget("torchvision")
+    finally:
+        _forget("torch._dynamo")
+
+
+def _forget(package: str) -> None:
+    """Remove a package and its modules from those that are imported."""
+    for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
+        del sys.modules[name]
+
+
 def declare_torchvision_operators() -> None:
     """Declare `torchvision::nms` where torchvision's own operators did not load; BasicSR calls none of them."""
     try:
@@ -25,8 +53,7 @@ def declare_torchvision_operators() -> None:
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
+        _forget("torchvision")
         library = torch.library.Library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -172,6 +199,7 @@ class Run:
         launcher: none, pytorch or slurm.
         auto_resume: Go on from the newest checkpoint.
         debug: Log, save and validate every few iterations.
+        verbose: Show everything on the terminal that the log file gets.
     """
 
     options: dict[str, Any]
@@ -179,6 +207,7 @@ class Run:
     launcher: str = "none"
     auto_resume: bool = False
     debug: bool = False
+    verbose: bool = False
 
 
 _runs: list[Run] = []
@@ -229,6 +258,27 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
             opt["val"]["val_freq"] = 8
         opt["logger"].update(print_freq=1, save_checkpoint_freq=8)
     return opt, Namespace(opt=run.file)
+
+
+def start_log(
+    logger_name: str = "basicsr", log_level: int = logging.INFO, log_file: str | None = None
+) -> logging.Logger:
+    """`basicsr.utils.get_root_logger`; the log file gets everything, the terminal what matters.
+
+    Args:
+        logger_name: Name of the logger.
+        log_level: Level of the first process; the others log errors only.
+        log_file: Path of the log file.
+    """
+    from ramit_model.basicsr_bridge import get_root_logger
+    from ramit_model.training import terminal
+
+    run = _runs[0]
+    logger: logging.Logger = get_root_logger(logger_name, log_level, log_file)
+    if not run.verbose:
+        terminal.only_what_matters(logger)
+    logger.info(terminal.describe_run(run.options))
+    return logger
 
 
 def _expand_home(block: dict[str, Any], keys: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from ramit_model.commands.import_errors import explain
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
 from ramit_model.commands.prepare import add_prepare
 from ramit_model.commands.version import VersionAction
+from ramit_model.system.environment import set_defaults
 from ramit_model.system.errors import InputError
 
 EPILOG = """\
@@ -69,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         "minutes, test it again, and draw LQ, result and GT side by side. An interrupted demo goes on where it was.",
     )
     demo.add_argument("--out", default="demo", type=Path, metavar="DIR", help="folder for everything (default: ./demo)")
+    demo.add_argument("--verbose", action="store_true", help="show everything that training and tests log")
     demo.set_defaults(run=_demo)
 
     add_benchmark(
@@ -100,6 +102,7 @@ def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--auto_resume", action="store_true", help="go on from the newest checkpoint of this run")
     add_overrides(parser, "--force_yml", "replace single options, for example train:total_iter=1000")
     parser.add_argument("--debug", action="store_true", help="log, save and validate every few iterations")
+    parser.add_argument("--verbose", action="store_true", help="show everything that the log file gets")
     parser.add_argument("--nproc", metavar="N", help="start N processes on this machine (a number, gpu or cpu)")
     parser.add_argument(
         "--launcher", choices=("none", "pytorch", "slurm"), help="who started the processes (found out for torchrun)"
@@ -114,7 +117,7 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
 
     options = load_options(args.opt, is_train=args.verb == "train", forced=args.force_yml)
     passed_on = ["-opt", args.opt]
-    passed_on += ["--auto_resume"] * args.auto_resume + ["--debug"] * args.debug
+    passed_on += ["--auto_resume"] * args.auto_resume + ["--debug"] * args.debug + ["--verbose"] * args.verbose
     if args.nproc is not None:
         if args.launcher is not None:
             raise InputError("--nproc starts the processes itself: leave --launcher out")
@@ -123,7 +126,7 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
         return launch.run_processes(args.verb, args.nproc, launcher_arguments, passed_on + forced)
     launcher = args.launcher or ("pytorch" if launch.started_by_launcher() else "none")
     try:
-        launch.run_pipeline(args.verb, Run(options, args.opt, launcher, args.auto_resume, args.debug))
+        launch.run_pipeline(args.verb, Run(options, args.opt, launcher, args.auto_resume, args.debug, args.verbose))
     except KeyboardInterrupt:
         if launch.rank() == 0:
             print(f"\nbasicsr {args.verb}: interrupted{_how_to_go_on(args, options)}", file=sys.stderr)
@@ -145,7 +148,7 @@ def _how_to_go_on(args: argparse.Namespace, options: dict[str, object]) -> str:
 def _demo(args: argparse.Namespace, _: list[str]) -> int:
     from ramit_model.commands.demo import run_demo
 
-    return run_demo(args.out)
+    return run_demo(args.out, verbose=args.verbose)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,8 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, 2 for bad input (one line on stderr), 130 after Ctrl-C.
     """
-    # An unreadable image gets one line of ours, here and in DataLoader workers; OpenCV's remarks would bury it.
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    set_defaults()
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     if args.verb is None:

@@ -1,6 +1,7 @@
 """Runs BasicSR's pipelines: in this process, or in several that torch's elastic launcher starts."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ramit_model.system.errors import InputError
 from ramit_model.system.memory import keep_freed_memory
+from ramit_model.system.processes import available_cores
 
 if TYPE_CHECKING:
     from ramit_model.basicsr_changes import Run
@@ -24,15 +26,34 @@ def run_pipeline(verb: Verb, run: "Run") -> None:
     """
     from ramit_model import basicsr_bridge
     from ramit_model.basicsr_changes import hand_over
+    from ramit_model.training import terminal
 
     basicsr_bridge.register()
     keep_freed_memory()
     if run.launcher == "none":
         choose_one_gpu(run.options)
+    else:
+        let_workers_share_imports()
     hand_over(run)
     basicsr_bridge.change("pipeline")
     pipeline = basicsr_bridge.train_pipeline if verb == "train" else basicsr_bridge.test_pipeline
-    pipeline(str(Path.cwd()))
+    with terminal.progress_line_removed():
+        pipeline(str(Path.cwd()))
+    basicsr_bridge.get_root_logger().info(terminal.describe_results(run.options))
+
+
+def let_workers_share_imports() -> None:
+    """Let the DataLoader workers of one of several processes be forked from a process that imports everything once.
+
+    BasicSR spawns them, so that each would import torch and BasicSR by itself. Forking them from a process that has
+    GPUs and threads is not safe.
+    """
+    if (
+        multiprocessing.get_start_method(allow_none=True) is None
+        and "forkserver" in multiprocessing.get_all_start_methods()
+    ):
+        multiprocessing.set_start_method("forkserver")
+        multiprocessing.set_forkserver_preload(["ramit_model.data.clean", "ramit_model.data.paired"])
 
 
 def choose_one_gpu(options: dict[str, Any]) -> None:
@@ -90,6 +111,7 @@ def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arg
     Returns:
         Exit code: 0, 2 after an input error in a process, 130 after Ctrl-C, else 1.
     """
+    import torch
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -99,6 +121,9 @@ def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arg
     # Each process reports for itself; torch's report would repeat it with a stack of the launcher.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     where = launcher_arguments or ["--standalone"]
+    if nproc.isdecimal() and not torch.cuda.is_available():
+        # PyTorch's launcher would give each process one thread, however many cores there are.
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // max(1, int(nproc)))))
     command = [
         f"--nproc-per-node={nproc}",
         *where,

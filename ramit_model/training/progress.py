@@ -1,11 +1,13 @@
-"""Progress lines of a training in BasicSR's format, with a correct remaining time, and TensorBoard scalars."""
+"""Progress of a training: lines in BasicSR's format in the log file, one line on the terminal, TensorBoard scalars."""
 
 import datetime
 import time
 from typing import Any
 
 from ramit_model.basicsr_bridge import get_root_logger, master_only
+from ramit_model.system.text import readable_time
 from ramit_model.training.schedule import Schedule
+from ramit_model.training.terminal import FILE_ONLY, ProgressLine
 
 
 class ProgressLogger:
@@ -25,6 +27,7 @@ class ProgressLogger:
         self.start_iter, self.start_time = start_iter, time.monotonic()
         self.images: int = opt.get("train_images", 0)
         self.schedule = Schedule.from_options(opt, opt["world_size"]) if self.images else None
+        self.line = ProgressLine(self.total, start_iter)
 
     def reset_start_time(self) -> None:
         """Leave out the first iteration, which is slower than all others."""
@@ -44,16 +47,29 @@ class ProgressLogger:
         numbers = " ".join(f"{name}: {value:.4e}" for name, value in log_vars.items())
         get_root_logger().info(
             f"[{self.name[:5]}..][epoch:{epoch:3d}, iter:{iteration:8,d}, lr:({''.join(f'{r:.3e},' for r in rates)})] "
-            f"[eta: {self._remaining(iteration)}, time (data): {seconds:.3f} ({waiting:.3f})] {numbers}"
+            f"[eta: {self._eta(iteration)}, time (data): {seconds:.3f} ({waiting:.3f})] {numbers}",
+            extra=FILE_ONLY,
         )
+        self.line.show(iteration, self._summary(iteration, rates[0], seconds, log_vars))
         if self.tb_logger:
             scalars = {f"losses/{k}" if k.startswith("l_") else k: value for k, value in log_vars.items()}
             for name, value in {**scalars, "lr": rates[0], "time": seconds, "data_time": waiting}.items():
                 self.tb_logger.add_scalar(name, value, iteration)
 
-    def _remaining(self, iteration: int) -> str:
+    def _summary(self, iteration: int, rate: float, seconds: float, losses: dict[str, Any]) -> str:
+        """What the terminal shows beside the number of the iteration."""
+        parts = [f"{name.removeprefix('l_')} loss {value:.4g}" for name, value in losses.items()]
+        parts += [f"rate {rate:.3g}", f"{seconds:.2g} s an iteration"]
+        remaining = self._remaining(iteration)
+        return ", ".join([*parts, f"{readable_time(remaining)} left"] if remaining else parts)
+
+    def _eta(self, iteration: int) -> str:
+        remaining = self._remaining(iteration)
+        return "?" if remaining is None else str(datetime.timedelta(seconds=round(remaining)))
+
+    def _remaining(self, iteration: int) -> float | None:
+        """Seconds to the end; None before the first iteration is done."""
         done = iteration - self.start_iter
         if done < 1:
-            return "?"
-        pace = (time.monotonic() - self.start_time) / done
-        return str(datetime.timedelta(seconds=round(pace * (self.total - iteration))))
+            return None
+        return (time.monotonic() - self.start_time) / done * (self.total - iteration)

@@ -22,7 +22,8 @@ from ramit_model.training.checkpoint import save_atomically, save_networks
 from ramit_model.training.losses import LossAverage, diverged
 from ramit_model.training.resume import random_states, restore_random_states
 from ramit_model.training.schedule import Schedule
-from ramit_model.training.validation_history import ValidationHistory
+from ramit_model.training.terminal import FILE_ONLY, describe_schedule
+from ramit_model.training.validation_history import ValidationHistory, validation_line
 
 
 @MODEL_REGISTRY.register()
@@ -68,6 +69,7 @@ class RestorationModel(SRModel):
             checkpoint_activations(self.get_bare_model(self.net_g), self.opt["network_g"]["type"])
         if self.train_opt.get("compile"):
             self.get_bare_model(self.net_g).compile()
+        get_root_logger().info(describe_schedule(self.train_opt))
         super().init_training_settings()
         if self.ema_decay > 0 and not self.opt["path"].get("resume_state"):
             self.model_ema(0)  # a tail that was not loaded must be the same in both
@@ -78,6 +80,14 @@ class RestorationModel(SRModel):
             net = net.to(memory_format=torch.channels_last)
         wrapped: nn.Module = super().model_to_device(net)
         return wrapped
+
+    @master_only
+    def print_network(self, net: nn.Module) -> None:
+        """Log the layers, and say how large the network is."""
+        super().print_network(net)
+        bare = self.get_bare_model(net)
+        size = sum(parameter.numel() for parameter in bare.parameters())
+        get_root_logger().info(f"network: {type(bare).__name__}, {size:,} parameters")
 
     def setup_optimizers(self) -> None:
         """Make the optimizer of the first iteration."""
@@ -307,6 +317,7 @@ class RestorationModel(SRModel):
         generators = resume_state.get("generators", [])
         if self.opt["rank"] < len(generators):
             restore_random_states(generators[self.opt["rank"]])
+        get_root_logger().info(f"going on from iteration {resume_state['iter']}")
         self.history.read(last=resume_state["iter"])
         self._restore_best_results()
         if self.opt["rank"] == 0:
@@ -400,8 +411,15 @@ class RestorationModel(SRModel):
         else:
             path = Path(self.opt["path"]["results_root"]) / f"{dataset_name}.csv"
             lines = evaluation.write_table(path, results)
-            get_root_logger().info(f"{dataset_name}, also in {path}:\n{lines}")
+            get_root_logger().info(f"{dataset_name}, also in {path}:\n{lines}", extra=FILE_ONLY)
         self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+
+    def _log_validation_metric_values(self, current_iter: int | str, dataset_name: str, tb_logger: Any) -> None:
+        """Log the averages in one line, and to TensorBoard."""
+        line = validation_line(dataset_name, current_iter, self.metric_results, self.best_metric_results[dataset_name])
+        get_root_logger().info(line)
+        for metric, value in self.metric_results.items() if tb_logger else ():
+            tb_logger.add_scalar(f"metrics/{dataset_name}/{metric}", value, current_iter)
 
     def _keep_best(self, dataset_name: str, current_iter: int) -> None:
         """Write net_g_best.pth if the first metric is at its best on the first validation set."""

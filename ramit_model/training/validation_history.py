@@ -1,8 +1,9 @@
 """History of all validations of a training, in a CSV file that a resumed training continues."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import write_csv_atomically
@@ -48,3 +49,24 @@ class ValidationHistory:
         """Append the averages of one validation, by metric, and write the file."""
         self.rows += [Measurement(iteration, dataset, metric, value) for metric, value in averages.items()]
         write_csv_atomically([Measurement._fields, *self.rows], self.path)
+
+
+def validation_line(
+    dataset: str, iteration: int | str, averages: Mapping[str, float], best: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Describe one validation in one line.
+
+    Args:
+        dataset: Name of the data set.
+        iteration: Iteration of the training; in a test, the name of the run, which is left out.
+        averages: Average of each metric.
+        best: `val` and `iter` of the best result of each metric so far.
+    """
+    parts = []
+    for metric, value in averages.items():
+        part = f"{metric} {value:.4f}"
+        if isinstance(iteration, int) and best[metric]["iter"] != iteration:
+            part += f" (best: {best[metric]['val']:.4f} at {best[metric]['iter']:,})"
+        parts.append(part)
+    where = f"validation at {iteration:,}, {dataset}" if isinstance(iteration, int) else dataset
+    return f"{where}: {', '.join(parts)}"

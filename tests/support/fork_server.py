@@ -118,11 +118,19 @@ def _become(request: dict[str, object], descriptors: list[int]) -> list[str]:
 
 def import_everything() -> None:
     """Import what `basicsr train`, `test` and `benchmark` import."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # as the command does before OpenCV is imported
     import ramit_model
+    from ramit_model.system.environment import set_defaults
 
+    set_defaults()  # as the command does before it imports anything large
     ramit_model.register()
-    for name in ("cli", "config.options", "training.progress", "training.resume", "training.sampler"):
+    for name in (
+        "cli",
+        "config.options",
+        "training.progress",
+        "training.resume",
+        "training.sampler",
+        "training.terminal",
+    ):
         importlib.import_module(f"ramit_model.{name}")
     for name in ("basicsr.train", "basicsr.test"):
         importlib.import_module(name)

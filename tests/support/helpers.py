@@ -20,6 +20,7 @@ import torch
 from fork_server import ForkServer
 
 import ramit_model
+from ramit_model.system.environment import DEFAULTS
 
 ramit_model.register()
 
@@ -158,11 +159,9 @@ def run_basicsr(
 
 
 def environment() -> dict[str, str]:
-    """Environment variables, without pytest's own and OpenCV's, which the command sets wherever it runs."""
+    """Environment variables, without pytest's own and those that the command sets wherever it runs."""
     return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("PYTEST_") and name != "OPENCV_LOG_LEVEL"
+        name: value for name, value in os.environ.items() if not name.startswith("PYTEST_") and name not in DEFAULTS
     }
 
 
