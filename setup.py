@@ -93,6 +93,7 @@ setup(
         "pydantic>=2.7",
         "pillow>=10.1",
         "scikit-image>=0.22",
+        "tifffile>=2023.9",
         "tqdm>=4.66",
         "matplotlib>=3.8",
         "jinja2>=3.1",

@@ -12,12 +12,14 @@ from ramit_model.commands.convert import add_convert
 from ramit_model.commands.import_errors import explain
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
 from ramit_model.commands.prepare import add_prepare
+from ramit_model.commands.restore import add_restore
 from ramit_model.commands.version import VersionAction
 from ramit_model.system.environment import set_defaults
 from ramit_model.system.errors import InputError
 
 EPILOG = """\
 examples:
+  basicsr restore photo.jpg --weights RAMiT-1_X2       restore pictures of your own: twice as large, less noise, ...
   basicsr demo                                         train a small RAMiT on embedded photographs, a few minutes
   basicsr train -opt options/train_RAMiT_x2.yml        train; add --auto_resume to go on after an interruption
   basicsr train -opt FILE --nproc 4                    the same on four GPUs (or four CPU processes)
@@ -33,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the `basicsr` command."""
     parser = Parser(
         prog="basicsr",
-        description="Train, test and prepare data for image restoration networks (RAMiT) with BasicSR.",
+        description="Restore pictures; train, test and prepare data for image restoration with BasicSR.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -90,6 +92,15 @@ def build_parser() -> argparse.ArgumentParser:
             description="Say which network, task and scale files of weights are of, and write them as safetensors with "
             "these facts in the header, or as .pth. Reads published files, those of BasicSR and of other programs, as "
             "data only.",
+        )
+    )
+    add_restore(
+        verbs.add_parser(
+            "restore",
+            allow_abbrev=False,
+            help="restore pictures of your own",
+            description="Restore pictures with published weights or your own: enlarge, denoise, derain, brighten.\n"
+            "Results that are there already are skipped, so that the same command goes on after an interruption.",
         )
     )
     add_prepare(verbs.add_parser("prepare", allow_abbrev=False, help="turn data sets that you downloaded into LMDBs"))

@@ -13,6 +13,10 @@ Pixels = TypeVar("Pixels", NDArray[Any], Tensor)
 """Array (H, W, C) or (H, W) of uint8, uint16 or floats, or tensor (B, C, H, W) of floats; floats in 0..1."""
 
 
+class NotFiniteError(ArithmeticError):
+    """A network's result has values that are not finite (NaN or Inf)."""
+
+
 class Source:
     """Input image, enlarged at the right and the bottom by symmetric padding, of which any piece can be read.
 
@@ -71,17 +75,24 @@ class Sink:
         self.size = out.shape[-2:] if isinstance(out, Tensor) else out.shape[:2]
 
     def write(self, top: int, left: int, values: Tensor) -> None:
-        """Write values (B, C, h, w) that begin at a pixel; what lies beyond the image is left out."""
+        """Write values (B, C, h, w) that begin at a pixel; what lies beyond the image is left out.
+
+        Raises:
+            NotFiniteError: Values for an array are not finite.
+        """
         height, width = self.size
         values = values[..., : max(height - top, 0), : max(width - left, 0)]
         rows, columns = slice(top, top + values.shape[-2]), slice(left, left + values.shape[-1])
         if isinstance(self.out, Tensor):
             self.out[..., rows, columns] = values.to(self.out.device)
             return
+        values = values.float()  # of a low precision, 255 steps would not be left
+        if not values.isfinite().all():
+            raise NotFiniteError("the network's result is not finite (NaN or Inf)")
         largest = _largest(self.out.dtype)
         if largest:
             values = values.clamp(0, 1).mul_(largest).round_()
-        array = values[0].float().cpu().permute(1, 2, 0).numpy()
+        array = values[0].cpu().permute(1, 2, 0).numpy()
         self.out[rows, columns] = array[..., 0] if self.out.ndim == 2 else array
 
 

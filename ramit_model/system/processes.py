@@ -26,6 +26,20 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def share_of_this_process() -> tuple[int, int]:
+    """Rank of this process, and number of processes, as a launcher (torchrun, Slurm) says; 0 and 1 without one."""
+    names = ("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")
+    for rank, count in names:
+        if rank in os.environ and count in os.environ:
+            return int(os.environ[rank]), int(os.environ[count])
+    return 0, 1
+
+
+def local_rank() -> int:
+    """Rank of this process among those on this machine; 0 without a launcher."""
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+
+
 def ordered_map(function: Callable[[Task], Result], tasks: Iterable[Task], jobs: int) -> Iterator[Result]:
     """Map a function over tasks in several processes.
 

@@ -1,0 +1,1 @@
+"""Picture files of any usual kind, in and out, with their metadata."""
