@@ -141,10 +141,12 @@ def _foreign(path: Path, start: bytes) -> str | None:
     if start.startswith(b"PK") and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-        if not any(name.endswith("data.pkl") for name in names):
-            return "is an archive; unpack it and give the weights inside"
+            compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
         if any(name.endswith("constants.pkl") for name in names):
             return "is a TorchScript program, which holds code, and will not be opened; get the weights themselves"
+        # torch.save compresses nothing, and a few bytes can unpack to any size.
+        if compressed or not any(name.endswith("data.pkl") for name in names):
+            return "is an archive; unpack it and give the weights inside"
     return None
 
 

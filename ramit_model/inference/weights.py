@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ramit_model.inference.facts import Facts, facts_beside, pop_facts
@@ -65,6 +66,7 @@ def read_weight_file(
     content, header = read_container(path)
     try:
         found, keys = _state_dict(content, param_key)
+        _check_plain(found)
         beside = header if header is not None else facts_beside(content) if isinstance(content, Mapping) else {}
         stated = pop_facts(found)
     except InputError as error:
@@ -117,6 +119,22 @@ def _state_dict(content: Any, param_key: str | None) -> tuple[dict[str, Any], tu
             break
         content, keys = content[key], (*keys, str(key))
     raise InputError("holds no network weights (a training state or another program's file?)")
+
+
+def _check_plain(weights: dict[str, Any]) -> None:
+    """Check that every tensor is a plain one, all of whose values are in the file.
+
+    Others are as good as code: a few bytes can claim to be a tensor of any size.
+
+    Raises:
+        InputError: A tensor is not.
+    """
+    for name, tensor in weights.items():
+        if not isinstance(tensor, Tensor):
+            continue
+        plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+        if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise InputError(f"the tensor {name} is not stored in full (sparse, quantized, or claimed only)")
 
 
 def _holds_tensors(content: dict[Any, Any], depth: int = MAX_DEPTH) -> bool:

@@ -116,6 +116,32 @@ def test_safetensors(tmp_path: Path, prefix: str) -> None:
     assert (file.container, file.wrapping) == ("safetensors", (prefix,) if prefix else ())
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1).expand(10**6, 10**6),
+        torch.zeros(2, 3, device="meta"),
+        torch.eye(3).to_sparse(),
+        torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8),
+    ],
+    ids=["claimed", "meta", "sparse", "quantized"],
+)
+def test_tensors_that_are_not_stored_in_full(tmp_path: Path, tensor: torch.Tensor) -> None:
+    torch.save({"weight": tensor}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"w\.pth: "):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_a_compressed_file_is_not_unpacked(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(10**6)}, tmp_path / "w.pth")
+    packed = zipfile.ZipFile(tmp_path / "z.pth", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "w.pth") as stored, packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    with pytest.raises(InputError, match=r"z\.pth: is an archive; unpack it"):
+        read_weights(tmp_path / "z.pth")
+
+
 def test_the_metadata_of_a_stranger_is_data_only(tmp_path: Path) -> None:
     header = {"network_g": "[" * 100_000, "scale": "{", "metrics": "1e999"}
     save_file(WEIGHTS, tmp_path / "w.safetensors", metadata=header)
