@@ -77,7 +77,7 @@ class RestorationArch(Architecture[nn.Module]):
             raise UnsupportedModelError(f"{error.what}; {how}") from None
         except InputError as error:
             raise UnsupportedModelError(f"{self.name}: the file {error}") from None
-        network = build(found.options, "cpu")
+        network = build(found.options)
         unit = size_unit(network, found.options)
         channels = image_channels(weights)
         return ImageModelDescriptor(

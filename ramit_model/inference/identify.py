@@ -110,6 +110,8 @@ def misfit(options: Options, weights: Weights) -> str:
             for name in COUNTS:
                 if getattr(settings, name) != shapes[name]:
                     return f"{name} is {shapes[name]}"
+            if max(settings.hidden_ratio, settings.mobivari_expansion, settings.neck_expansion) > EXPANSIONS[-1]:
+                return "no hidden layers are so wide"
         return differences(build(options), weights)
     except (InputError, TypeError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
         return one_line(error)
@@ -133,14 +135,14 @@ def _settings(options: Options) -> RAMiTSettings:
     return ramit_settings(**{key: value for key, value in options.items() if key != "type"})
 
 
-def build(options: Options, device: str = "meta") -> nn.Module:
-    """Build a network; on the device `meta` without memory.
+def build(options: Options) -> nn.Module:
+    """Build a network, without a trace in torch's random numbers.
 
     Raises:
         InputError: No network has these options.
     """
     try:
-        with torch.device(device):
+        with torch.random.fork_rng(devices=[]):
             return NETWORKS[options["type"]](**{key: value for key, value in options.items() if key != "type"})
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise InputError(f"no network has these options: {one_line(error)}") from None

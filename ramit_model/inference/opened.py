@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from ramit_arch.settings import TASKS
 from ramit_model.inference.facts import Facts
 from ramit_model.inference.identify import (
-    NETWORKS,
     build,
     image_channels,
     image_scale,
@@ -92,7 +91,7 @@ def open_network(source: str | Path, *, task: str | None = None) -> OpenedNetwor
     path = locate(source)
     file = read_weight_file(path)
     found = identify(file, task)
-    network = build(found.options, "cpu")
+    network = build(found.options)
     network.load_state_dict(file.weights)
     return OpenedNetwork(
         network=network.eval(),
@@ -139,7 +138,7 @@ def identify_weights(
     kind, scale = network_type(weights), image_scale(weights)
     if published:
         return Identified(options_of(weights, published.task), published.task, scale, published, "published")
-    if isinstance(stated, dict) and stated.get("type") in NETWORKS:
+    if isinstance(stated, dict) and stated.get("type") == kind == "RAMiT":
         if differing := misfit(stated, weights):
             raise InputError(f"states itself to be {_short(stated)}, but holds other weights: {differing}")
         return Identified(stated, stated.get("task", "SR"), scale, None, "file")

@@ -107,7 +107,10 @@ def test_a_state_dict_states_the_arguments(tmp_path: Path, wrap, changes: dict[s
         open_network(tmp_path / "w.pth", task="LLE")
 
 
-@pytest.mark.parametrize("stated", [{"dim": 32}, {"depths": [10**9, 1, 1, 2]}, {"dim": 10**6}, {"odd": 1}, {"task": 3}])
+@pytest.mark.parametrize(
+    "stated",
+    [{"dim": 32}, {"depths": [10**9, 1, 1, 2]}, {"dim": 10**6}, {"hidden_ratio": 1e9}, {"odd": 1}, {"task": 3}],
+)
 def test_a_file_that_states_another_network_is_refused_soon(tmp_path: Path, stated: dict[str, object]) -> None:
     weights = dict(RAMiT(task="DR", dim=16, depths=[1, 1, 1, 2], neck_groups=1).state_dict())
     network_g = {"type": "RAMiT", "task": "DR", "dim": 16, "depths": [1, 1, 1, 2], "neck_groups": 1, **stated}
