@@ -28,8 +28,8 @@ NETWORK = re.compile(
     r"IncompleteRead|IncompleteDownload|download incomplete|ProtocolError|ProxyError|SSLError|RemoteDisconnected|"
     r"ConnectionError|Name or service not known|Temporary failure in name resolution|"
     r"HTTP error (408|429|5\d\d)|HTTPError: (408|429|5\d\d)|"
-    # A file cut short has another checksum.
-    r"DO NOT MATCH THE HASHES",
+    # A file cut short has another checksum; older releases of pip only find that it cannot be unpacked.
+    r"DO NOT MATCH THE HASHES|Wheel '\S+' located at \S+ is invalid",
     re.IGNORECASE,
 )
 """What pip says when the network or the package index fails, and never when a build or the resolution does."""

@@ -27,6 +27,7 @@ RESOLUTION = "ERROR: No matching distribution found for torch>=2.7"
         (f"Collecting torch\n{TIMEOUT}", True),
         (f"{RETRY}\n{RESOLUTION}", True),
         (HASHES, True),
+        ("ERROR: Wheel 'torch' located at /tmp/pip-unpack-x/torch-2.14.1-cp310-cp310-linux.whl is invalid.", True),
         ("ERROR: HTTP error 503 while getting https://x/torch.whl", True),
         ("ERROR: HTTP error 404 while getting https://x/torch.whl", False),
         (BUILD, False),
