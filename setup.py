@@ -74,7 +74,7 @@ setup(
         "": ["py.typed"],
         "ramit_model.recipes": ["*.yml", "schema.json"],
         "ramit_model.benchmark": ["published.yml", "report/page.html"],
-        "ramit_model.inference": ["*.json"],
+        "ramit_model.inference": ["*.json", "*.html"],
     },
     ext_modules=kernels(),
     install_requires=[

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, at_least
 from ramit_model.commands.restore_progress import ProgressReport
-from ramit_model.inference.batch.jobs import DEFAULT_OUT, Job, list_jobs
+from ramit_model.inference.batch.jobs import DEFAULT_OUT, Job, comparison_folder, list_jobs
 from ramit_model.inference.pictures.formats import FORMATS, SUFFIXES, format_of
 from ramit_model.inference.precision import PRECISIONS
 from ramit_model.system.errors import InputError, printable
 from ramit_model.system.processes import share_of_this_process
 
 if TYPE_CHECKING:
+    from ramit_model.inference.compare import Comparisons
     from ramit_model.inference.restorer import Restorer
 
 EPILOG = """\
 examples:
   basicsr restore photo.jpg --weights RAMiT-1_X2               twice as large, into restored/photo.jpg
   basicsr restore photos -o sharp --weights RAMiT-1_X2.pth     a whole folder; the same command goes on if interrupted
-  basicsr restore 'scans/**/*.tif' --weights RAMiT-1_CDN --format png
+  basicsr restore 'scans/**/*.tif' --weights RAMiT-1_CDN --format png --compare
   basicsr restore - --weights RAMiT-1_X2 < in.png > out.png
 
 Reads PNG, JPEG, WebP, TIFF, BMP, GIF (no animations), PPM, and AVIF with Pillow 11.3 or later; keeps 16 bits, floats,
@@ -51,6 +52,11 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     )
     form.add_argument("--strip", action="store_true", help="drop EXIF, XMP and other metadata, but the ICC profile")
     form.add_argument("--overwrite", action="store_true", help="restore again what is there already")
+    form.add_argument(
+        "--compare",
+        action="store_true",
+        help="also write before/after strips and a page with sliders (OUT_compare)",
+    )
     run = parser.add_argument_group("computation")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     run.add_argument(
@@ -87,17 +93,23 @@ def _run(args: argparse.Namespace, _: list[str]) -> int:
     jobs = list_jobs(args.inputs, args.out, args.format)[rank::processes]
     waiting = jobs if args.overwrite else [job for job in jobs if not job.output.is_file()]
     report = ProgressReport(len(waiting), skipped=len(jobs) - len(waiting), where=_place(args.out, jobs))
-    if not waiting:
+    if not waiting and not args.compare:
         report.finish()
         return 0
-    restorer = _restorer(args)
-    from ramit_model.inference.batch.run import Settings, restore_files
+    from ramit_model.inference.batch.run import Settings, compare_files, restore_files
     from ramit_model.system.memory import keep_freed_memory
 
     keep_freed_memory()
+    comparisons = _comparisons(args, rank) if args.compare else None
+    compared = comparisons.adder(jobs) if comparisons else None
+    settings = Settings(args.quality, args.strip, compared=compared)
     try:
         with report:
-            restore_files(waiting, restorer, Settings(quality=args.quality, strip=args.strip), report)
+            if waiting:
+                restore_files(waiting, _restorer(args), settings, report)
+            if comparisons:
+                compare_files([job for job in jobs if job not in set(waiting)], comparisons.adder(jobs), report)
+                comparisons.write_page()
     except KeyboardInterrupt:
         print(
             f"\nbasicsr restore: interrupted after {report.done} of {len(waiting)}; the same command goes on there",
@@ -105,13 +117,15 @@ def _run(args: argparse.Namespace, _: list[str]) -> int:
         )
         return EXIT_INTERRUPTED
     report.finish()
+    if comparisons and comparisons.page.is_file():
+        print(f"before and after: {printable(comparisons.page)}")
     return EXIT_INPUT_ERROR if report.failures else 0
 
 
 def _pipe(args: argparse.Namespace) -> int:
     """Restore one picture from stdin, or to stdout, or both."""
-    if len(args.inputs) > 1:
-        raise InputError("-: stands for one picture alone; leave the other inputs out")
+    if len(args.inputs) > 1 or args.compare:
+        raise InputError("-: stands for one picture alone, without --compare; leave the rest out")
     source, to_stdout = args.inputs[0], args.out in (None, "-")
     name = "stdin" if source == "-" else printable(source)
     if to_stdout and sys.stdout.isatty():
@@ -140,6 +154,13 @@ def _pipe(args: argparse.Namespace) -> int:
     else:
         write_atomically(parts, target)
     return 0
+
+
+def _comparisons(args: argparse.Namespace, rank: int) -> "Comparisons":
+    from ramit_model.inference.compare import Comparisons
+
+    name = f"compare-{rank}.html" if rank else "compare.html"
+    return Comparisons(comparison_folder(args.out), f"Restored with {Path(args.weights).name}", name)
 
 
 def _restorer(args: argparse.Namespace) -> "Restorer":

@@ -18,10 +18,11 @@ FOUND_SUFFIXES = frozenset((*SUFFIXES, *OTHER_SUFFIXES))
 
 @dataclass(frozen=True)
 class Job:
-    """One file to restore, and the file to write."""
+    """One file to restore, the file to write, and its place below the output folder."""
 
     source: Path
     output: Path
+    place: PurePath
 
 
 @dataclass(frozen=True)
@@ -51,24 +52,35 @@ def list_jobs(inputs: Sequence[str], out: str | None, kind: Format | Literal["sa
             raise InputError(f"-o {printable(target)}: is a file, but there may be several pictures; give a folder")
         if kind not in ("same", format_of(target)):
             raise InputError(f"-o {printable(target)}: is no name of a {kind} file; leave --format out, or correct it")
-        return _safe([Job(Path(inputs[0]), target)])
+        return _safe([Job(Path(inputs[0]), target, PurePath(target.name))])
     if target.exists() and not target.is_dir():
         raise InputError(f"-o {printable(target)}: is not a folder; choose another")
+    own = (target, comparison_folder(out))
     folders = sum(Path(each).is_dir() for each in inputs)
     found: dict[Path, _Found] = {}
     for each in inputs:
-        for item in _find(each, target, several=folders > 1):
+        for item in _find(each, target, own, several=folders > 1):
             found.setdefault(item.source, item)
     return _safe(_named(list(found.values()), target, kind))
 
 
-def _find(text: str, target: Path, *, several: bool) -> list[_Found]:
+def comparison_folder(out: str | None) -> Path:
+    """Folder for comparisons, beside the output folder or file."""
+    target = DEFAULT_OUT if out is None else Path(out)
+    if target.suffix.lower() in SUFFIXES and not target.is_dir():
+        target = target.with_suffix("")
+    if target.name in ("", ".."):
+        target = target.resolve()
+    return target.with_name(f"{target.name}_compare")
+
+
+def _find(text: str, target: Path, own: Sequence[Path], *, several: bool) -> list[_Found]:
     path = Path(text)
     if path.is_dir():
         if target.exists() and path.samefile(target):
             raise InputError(f"-o {printable(target)}: is the input folder itself; choose another")
         top = PurePath(path.resolve().name) if several else PurePath()
-        found = [_Found(file, top / file.relative_to(path)) for file in _walk(path, target)]
+        found = [_Found(file, top / file.relative_to(path)) for file in _walk(path, own)]
         if not found:
             raise InputError(f"{printable(path)}: has no pictures in it; check the folder")
         return found
@@ -79,7 +91,7 @@ def _find(text: str, target: Path, *, several: bool) -> list[_Found]:
     base = _fixed_part(path)
     matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207  absolute patterns, too
     files = [match for match in matches if match.is_file() and match.suffix.lower() in FOUND_SUFFIXES]
-    files = [file for file in files if not _is_inside(file, target)]
+    files = [file for file in files if not any(_is_inside(file, folder) for folder in own)]
     if not files:
         raise InputError(f"{printable(path)}: matches no pictures; check the pattern")
     return [_Found(file, file.relative_to(base)) for file in files]
@@ -92,15 +104,17 @@ def _fixed_part(pattern: Path) -> Path:
     return Path(*parts[:count])
 
 
-def _walk(folder: Path, target: Path) -> Iterator[Path]:
-    """Pictures in a folder and all folders below, sorted; each folder once, however links lead there; never outputs."""
+def _walk(folder: Path, own: Sequence[Path]) -> Iterator[Path]:
+    """Pictures in a folder and all folders below, sorted; each folder once, however links lead there; never what this
+    command wrote.
+    """
     seen: set[tuple[int, int]] = set()
     pending = [folder]
     while pending:
         current = pending.pop()
         try:
             status = current.stat()
-            if (status.st_dev, status.st_ino) in seen or (current != folder and _is_same(current, target)):
+            if (status.st_dev, status.st_ino) in seen or (current != folder and any(_is_same(current, o) for o in own)):
                 continue
             seen.add((status.st_dev, status.st_ino))
             entries = sorted((e for e in current.iterdir() if not e.name.startswith(".")), reverse=True)
@@ -131,7 +145,7 @@ def _named(found: list[_Found], target: Path, kind: Format | Literal["same"]) ->
             for item in claimants:
                 if item.place.name != output.name:
                     outputs[item.source] = target / item.place.with_name(item.place.name + output.suffix)
-    return [Job(item.source, outputs[item.source]) for item in found]
+    return [Job(item.source, outputs[item.source], outputs[item.source].relative_to(target)) for item in found]
 
 
 def _output_name(place: PurePath, kind: Format | Literal["same"]) -> PurePath:

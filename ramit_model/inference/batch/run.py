@@ -16,7 +16,7 @@ from ramit_model.inference.pictures.reading import check_size, format_of_content
 from ramit_model.inference.pictures.writing import encode_picture
 from ramit_model.inference.pixels import NotFiniteError
 from ramit_model.inference.restorer import Restorer
-from ramit_model.system.errors import InputError, one_line
+from ramit_model.system.errors import InputError, one_line, printable
 from ramit_model.system.files import write_atomically
 from ramit_model.system.memory import is_out_of_memory
 from ramit_model.system.memory_at_hand import memory_at_hand
@@ -36,11 +36,13 @@ class Settings:
         quality: See `encode_picture`.
         strip: Whether metadata are dropped, but for the ICC profile.
         threads: Threads that decode, and as many that encode.
+        compared: Called with each picture before and after, in any thread; None: nobody asks.
     """
 
     quality: int | None = None
     strip: bool = False
     threads: int = 2
+    compared: "Callable[[Job, Picture, Picture], None] | None" = None
 
 
 class Listener(Protocol):
@@ -100,6 +102,8 @@ def restore_files(jobs: Sequence[Job], restorer: Restorer, settings: Settings, l
         job.output.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers_of(job.output)
         write_atomically(content, job.output)
+        if settings.compared is not None:
+            settings.compared(job, restored.before, restored.after)
         return restored.notes + notes
 
     limit = int(SHARE * memory_at_hand())
@@ -111,6 +115,25 @@ def restore_files(jobs: Sequence[Job], restorer: Restorer, settings: Settings, l
         for note in result:
             listener.note(job, note)
         listener.written(job)
+
+
+def compare_files(jobs: Sequence[Job], compared: Callable[[Job, Picture, Picture], None], listener: Listener) -> None:
+    """Compare files that have been restored before."""
+    for job in jobs:
+        try:
+            before, after = (read_picture(read_file(path)) for path in (job.source, job.output))
+        except PictureError as error:
+            listener.note(job, f"cannot be compared: {error}")
+            continue
+        if is_multiple(before.size, after.size):
+            compared(job, before, after)
+        else:
+            listener.note(job, f"cannot be compared: {printable(job.output)} is of another picture")
+
+
+def is_multiple(before: tuple[int, int], after: tuple[int, int]) -> bool:
+    """Whether a size (height, width) is another one times a whole number."""
+    return before[0] * after[1] == before[1] * after[0] and after[0] % before[0] == 0
 
 
 def restore_content(

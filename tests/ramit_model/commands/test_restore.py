@@ -239,3 +239,18 @@ def test_several_processes_share_the_files(photos: Path, weights: Path) -> None:
     texts = [process.communicate(timeout=120)[0] for process in processes]
     assert [text.split(" restored")[0] for text in texts] == ["4 pictures", "3 pictures"]
     assert len([path for path in Path("out").rglob("*") if path.is_file()]) == 7
+
+
+def test_compare(photos: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(photos, "--weights", weights, "-o", "out", "--compare") == 0
+    assert "before and after: out_compare/compare.html" in capsys.readouterr().out
+    page = Path("out_compare/compare.html").read_text(encoding="utf-8")
+    assert page.count("<section") == 7
+    Path("out_compare/compare.html").unlink()
+    Path("out/p1.png").unlink()
+    assert run(photos, "--weights", weights, "-o", "out", "--compare") == 0
+    assert Path("out_compare/compare.html").read_text(encoding="utf-8") == page
+    # Everything is there: no network is needed for the page.
+    assert run(photos, "--weights", "nowhere.pth", "-o", "out", "--compare") == 0
+    assert run(".", "--weights", weights, "-o", "out") == 0
+    assert not list(Path("out").rglob("*.jpg"))
