@@ -39,6 +39,8 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
             raise InputError(f"{file}: path.{key}: {value}: no such file; check the path, or write ~ to do without")
     val = options.get("val") or {}
     check_metrics(val.get("metrics") or {}, file)
+    if val.get("tile") and options["model_type"] != "RestorationModel":
+        raise InputError(f"{file}: val.tile: {options['model_type']} has none; use RestorationModel")
     if is_train:
         _check_training(options["train"], file)
         if options["model_type"] == "RestorationModel":

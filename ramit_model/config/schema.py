@@ -215,6 +215,10 @@ class Val(Block):
         default=None, description="Noise levels at which sets of clean images are tested, in 8-bit gray levels."
     )
     tb_images: Count = Field(default=0, description="Pictures of each validation set for TensorBoard.")
+    tile: Natural | Literal["auto"] | None = Field(
+        default=None,
+        description="Side of tiles in LQ pixels; auto tiles images that memory is too small for; ~ for whole images.",
+    )
 
 
 class TrainVal(Val):

@@ -1,13 +1,18 @@
 """Memory that a network needs for an image, and how many pixels fit the memory at hand."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 
-from ramit_arch import RAMiT
+from ramit_arch import NGswin, RAMiT
+from ramit_arch.bands import LARGE
 from ramit_arch.kernels.cpu.library import library
 from ramit_model.inference.tiling import SMALLEST_TILE
+from ramit_model.system.errors import NotEnoughMemoryError
 from ramit_model.system.memory_at_hand import memory_at_hand
+
+GIGA = 10**9
 
 SHARE = 0.8
 """Share of the memory at hand that is planned with."""
@@ -53,6 +58,33 @@ def largest_tile(pixels: int) -> int:
     """Side of the largest tile with as many pixels, in steps of the smallest."""
     side = min(math.isqrt(max(pixels, 0)), LARGEST_TILE)
     return max(side // SMALLEST_TILE, 1) * SMALLEST_TILE
+
+
+def check_memory(network: object, shape: Sequence[int], unit: int, scale: int, device: torch.device) -> None:
+    """Refuse a whole image on a CPU that would have the process killed. On GPUs, running out of memory is an error.
+
+    Only what is known well is refused: RAMiT and NGswin.
+
+    Args:
+        network: The network.
+        shape: Batch, channels, height and width of the image.
+        unit: Multiple that it is padded to, pixels.
+        scale: Output size over input size.
+        device: Device of the network.
+
+    Raises:
+        NotEnoughMemoryError: It needs more memory than is at hand.
+    """
+    batch, _, height, width = shape
+    padded = batch * (-(-height // unit) * unit) * (-(-width // unit) * unit)
+    if device.type != "cpu" or not isinstance(network, RAMiT | NGswin) or padded < LARGE:
+        return
+    needed, free = padded * bytes_per_pixel(network, scale, device), free_memory(device)
+    if needed > free:
+        raise NotEnoughMemoryError(
+            f"val.tile: ~: {width}x{height} pixels need about {needed / GIGA:.1f} GB of memory as a whole, and "
+            f"{free / GIGA:.1f} GB are at hand; write auto to restore them in tiles"
+        )
 
 
 def free_memory(device: torch.device) -> int:

@@ -16,6 +16,10 @@ class InputError(ValueError):
         return last.removeprefix(f"{type(self).__module__}.{type(self).__name__}: ")
 
 
+class NotEnoughMemoryError(InputError, MemoryError):
+    """Error in what the user gave: it needs more memory than there is."""
+
+
 def one_line(error: BaseException) -> str:
     """Describe any exception in one line: the first of its message, or its type if it has none."""
     if isinstance(error, OSError) and error.strerror:

@@ -12,11 +12,15 @@ from torch.utils.data import DataLoader
 from ramit_model.basicsr_bridge import MODEL_REGISTRY, SRModel, get_root_logger, master_only
 from ramit_model.inference import evaluation
 from ramit_model.inference.facts import package_version
-from ramit_model.inference.padding import run_padded, size_unit
+from ramit_model.inference.memory_model import check_memory
+from ramit_model.inference.padding import size_unit
 from ramit_model.inference.precision import autocast
+from ramit_model.inference.restoring import restore_pixels
+from ramit_model.inference.tiling import Tiling
 from ramit_model.inference.weights import check_fit, read_weights, without_modules
-from ramit_model.system.errors import InputError
+from ramit_model.system.errors import InputError, NotEnoughMemoryError
 from ramit_model.system.files import remove_leftovers
+from ramit_model.system.memory import is_out_of_memory
 from ramit_model.training.activation_checkpointing import checkpoint_activations
 from ramit_model.training.checkpoint import save_atomically, save_networks
 from ramit_model.training.losses import LossAverage, diverged
@@ -333,17 +337,34 @@ class RestorationModel(SRModel):
 
     # Validation and test ----------------------------------------------------------------------------------------------
 
-    def test(self) -> None:
-        """Run the network on `self.lq` into `self.output`, (B, C, H * scale, W * scale), not clamped."""
+    def test(self, tiling: Tiling | None = None) -> None:
+        """Run the network on `self.lq` into `self.output`, (B, C, H * scale, W * scale), not clamped.
+
+        Args:
+            tiling: Whether and how to tile the images; None: as `val.tile` says.
+
+        Raises:
+            NotEnoughMemoryError: A whole image does not fit the memory.
+        """
         # The bare network, as DistributedDataParallel would wait for processes that do not validate.
         net = self.get_bare_model(getattr(self, "net_g_ema", self.net_g))
         was_training = net.training
         net.eval()
-        unit = size_unit(net, self.opt["network_g"])
-        with torch.no_grad():
-            # Not the compiled network: images come in many sizes, and each would be compiled again.
-            self.output = run_padded(net.forward, self.lq, unit, self.opt["scale"])
-        net.train(was_training)
+        unit, scale = size_unit(net, self.opt["network_g"]), self.opt["scale"]
+        tiling = tiling or self._tiling()
+        try:
+            if tiling.tile is None:
+                check_memory(net, self.lq.shape, unit, scale, self.device)
+            self.output = restore_pixels(net, self.lq, unit=unit, scale=scale, tiling=tiling, device=self.device)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, InputError) or not is_out_of_memory(error):
+                raise
+            height, width = self.lq.shape[2:]
+            raise NotEnoughMemoryError(
+                f"val.tile: {tiling.tile or '~'}: no memory for {width}x{height} pixels; write auto"
+            ) from None
+        finally:
+            net.train(was_training)
 
     def nondist_validation(
         self, dataloader: DataLoader[Any], current_iter: int | str, tb_logger: Any, save_img: bool
@@ -382,10 +403,22 @@ class RestorationModel(SRModel):
 
     dist_validation = nondist_validation
 
-    def restore(self, lq: Tensor) -> Tensor:
-        """Restore LQ images (B, C, H, W) in 0..1 to (B, C, H * scale, W * scale), not clamped."""
-        self.feed_data({"lq": lq})
-        self.test()
+    def _tiling(self) -> Tiling:
+        return Tiling((self.opt.get("val") or {}).get("tile"))
+
+    def restore(self, lq: Tensor, tiling: Tiling | None = None) -> Tensor:
+        """Restore LQ images (B, C, H, W) in 0..1 to (B, C, H * scale, W * scale), not clamped.
+
+        Args:
+            lq: The images; those that are tiled stay where they are.
+            tiling: See `test`.
+        """
+        tiling = tiling or self._tiling()
+        if tiling.tile is None:
+            self.feed_data({"lq": lq})
+        else:
+            self.lq = lq
+        self.test(tiling)
         output = self.output
         # Free the memory of the device before the next image.
         del self.lq, self.output

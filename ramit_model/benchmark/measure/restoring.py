@@ -16,12 +16,15 @@ from ramit_model.benchmark.measure.image_sets import single_images
 from ramit_model.benchmark.measure.isolation import prepare_process
 from ramit_model.config.option_file import Options
 from ramit_model.inference.evaluation import measure
-from ramit_model.inference.tiling import run_tiled
+from ramit_model.inference.restoring import restore_pixels
+from ramit_model.inference.tiling import Tiling
 from ramit_model.system.files import write_atomically
 from ramit_model.system.memory import is_out_of_memory
 
-Restoration = Callable[[Tensor], Tensor]
-"""LQ (1, C, H, W) -> result (1, C, H * scale, W * scale)."""
+Restoration = Callable[[Tensor, Tiling], Tensor]
+"""LQ (1, C, H, W), whole or in tiles -> result (1, C, H * scale, W * scale)."""
+
+WHOLE = Tiling(None)
 
 
 @dataclass
@@ -65,7 +68,8 @@ def restore_images(task: Task) -> Iterator[tuple[int, dict[str, Any] | None]]:
 
 def _restoration(task: Task) -> Restoration:
     if task.network is None:
-        return partial(_enlarge, scale=task.scale)
+        enlarge = partial(_enlarge, scale=task.scale)
+        return lambda lq, tiling: restore_pixels(enlarge, lq, unit=1, scale=task.scale, tiling=tiling)
     from ramit_model.training.restoration_model import RestorationModel
 
     restore: Restoration = RestorationModel(deepcopy(task.options)).restore
@@ -77,14 +81,18 @@ def _enlarge(lq: Tensor, scale: int) -> Tensor:
     return imresize(lq[0], scale)[None] if scale > 1 else lq
 
 
+def _with(restore: Restoration, tiling: Tiling) -> Callable[[Tensor], Tensor]:
+    return lambda lq: restore(lq, tiling)
+
+
 def _measured(task: Task, index: int, data: dict[str, Any], restore: Restoration) -> dict[str, Any]:
     """Measure an image restored as a whole or, if memory does not suffice, in tiles."""
-    attempts = [restore] if index not in task.tiled else []
+    attempts = [WHOLE] if index not in task.tiled else []
     if task.tile:
-        attempts.append(partial(run_tiled, restore, tile=task.tile, scale=task.scale))
-    for attempt in attempts:
+        attempts.append(Tiling(task.tile))
+    for tiling in attempts:
         try:
-            measured = measure(attempt, data, task.metrics)
+            measured = measure(_with(restore, tiling), data, task.metrics)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -95,5 +103,5 @@ def _measured(task: Task, index: int, data: dict[str, Any], restore: Restoration
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(encode_png(measured.pictures.result, 1), path)
-        return {"metrics": measured.metrics, "tiled": attempt is not restore}
+        return {"metrics": measured.metrics, "tiled": tiling is not WHOLE}
     return {"out_of_memory": True}

@@ -40,6 +40,8 @@ TRAINING_MISTAKES = {
     "missing top key": ("network_g", ..., ["network_g", "missing"]),
     "missing nested key": ("train.optim_g", ..., ["train.optim_g", "missing"]),
     "missing logger key": ("logger.print_freq", ..., ["logger.print_freq", "missing"]),
+    "no tile": ("val.tile", 0, ["val.tile"]),
+    "unknown tile": ("val.tile", "large", ["val.tile"]),
     "missing save_img": ("val.save_img", ..., ["val.save_img", "missing"]),
     "number as text": ("train.optim_g.lr", "1e-4", ["train.optim_g.lr", "reads 1e-4 as text", "0.0001"]),
     "whole number as text": ("train.total_iter", "5e5", ["train.total_iter", "write 500000"]),
@@ -80,6 +82,13 @@ TRAINING_MISTAKES = {
     "no num_gpu": ("num_gpu", ..., ["num_gpu", "missing"]),
     "more GPUs than there are": ("num_gpu", 64, ["num_gpu", "auto"]),
 }
+
+
+def test_tiles_are_for_restoration_model(pairs: Path, write_options: Callable[..., Path]) -> None:
+    options = changed(training_options(pairs), "val.tile", 64)
+    assert load_options(write_options(options), is_train=True)["val"]["tile"] == 64
+    with pytest.raises(InputError, match=r"val\.tile: SRModel has none; use RestorationModel"):
+        load_options(write_options(changed(options, "model_type", "SRModel")), is_train=True)
 
 
 @pytest.mark.parametrize("mistake", TRAINING_MISTAKES)

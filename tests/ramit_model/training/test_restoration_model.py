@@ -80,6 +80,43 @@ def test_test_pads_symmetrically_and_crops(trainer: RestorationModel, size: tupl
     torch.testing.assert_close(trainer.output, whole[..., : size[0] * 2, : size[1] * 2])
 
 
+def tested(pairs: Path, root: Path, lq: torch.Tensor, tile: Any) -> torch.Tensor:
+    options = testing_options(pairs)
+    options["val"]["tile"] = tile
+    torch.manual_seed(0)
+    return model(options, root, is_train=False).restore(lq)
+
+
+def test_tiles(pairs: Path, tmp_path: Path) -> None:
+    lq = torch.rand(1, 3, 150, 200, generator=torch.Generator().manual_seed(0))
+    whole = tested(pairs, tmp_path, lq, None)
+    assert torch.equal(tested(pairs, tmp_path, lq, "auto"), whole)
+    in_tiles = tested(pairs, tmp_path, lq, 128)
+    assert not torch.equal(in_tiles, whole)
+    assert (in_tiles - whole).square().mean() < 1e-6
+
+
+def test_a_whole_image_without_memory_is_refused(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, and an error of memory for those who can go on in tiles."""
+    lq = torch.zeros(1, 3, 600, 800)
+    monkeypatch.setattr("ramit_model.inference.memory_model.memory_at_hand", lambda: 10**8)
+    with pytest.raises(
+        InputError, match=r"val\.tile: ~: 800x600 pixels need about 0\.\d GB .* 0\.1 GB .* auto"
+    ) as error:
+        tested(pairs, tmp_path, lq, None)
+    assert isinstance(error.value, MemoryError)
+    assert tested(pairs, tmp_path, lq, "auto").shape == (1, 3, 1200, 1600)
+
+
+def test_running_out_of_memory_is_one_line(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(RAMiT, "forward", forward)
+    with pytest.raises(InputError, match=r"val\.tile: ~: no memory for 40x30 pixels; write auto"):
+        tested(pairs, tmp_path, torch.zeros(1, 3, 30, 40), None)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_test_leaves_the_mode_as_it_was(trainer: RestorationModel, training: bool) -> None:
     trainer.net_g.train(training)

@@ -27,6 +27,8 @@ from ramit_model.benchmark.measure.restoring import Task, restore_images
 from ramit_model.benchmark.plan import load_plan, reference_name
 from ramit_model.data.degradation import add_test_noise
 from ramit_model.data.paired import to_tensor
+from ramit_model.inference.restoring import restore_pixels
+from ramit_model.inference.tiling import Tiling
 from ramit_model.system.errors import InputError
 
 NAMES = [f"p{i}" for i in range(9)]
@@ -230,15 +232,15 @@ def test_weights_that_do_not_fit(pairs: Path, tmp_path: Path, prepare: Prepare, 
 # Memory ---------------------------------------------------------------------------------------------------------------
 
 
-def too_large(error: Exception, largest: int = 32) -> Callable[[Task], Callable[[Tensor], Tensor]]:
+def too_large(error: Exception, largest: int = 32) -> Callable[[Task], Callable[[Tensor, Tiling], Tensor]]:
     """In place of `_restoration`: a network whose inputs may be no wider than `largest`."""
 
-    def restore(lq: Tensor) -> Tensor:
+    def enlarge(lq: Tensor) -> Tensor:
         if lq.shape[-1] > largest:
             raise error
         return torch.nn.functional.interpolate(lq, scale_factor=2, mode="nearest")
 
-    return lambda task: restore
+    return lambda task: lambda lq, tiling: restore_pixels(enlarge, lq, unit=1, scale=2, tiling=tiling)
 
 
 @pytest.mark.parametrize(
