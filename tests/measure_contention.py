@@ -15,16 +15,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from ramit_model.system.environment import DEFAULTS, WAITING
+
 NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, int, int, int]]] = {
     "demo": ({"scale": 2, "dim": 32, "depths": [2, 2, 2, 2], "neck_groups": 2}, (4, 3, 32, 32)),
     "RAMiT-1": ({"variant": "RAMiT-1", "scale": 2}, (2, 3, 64, 64)),
 }
 """Options of a network, and the size of a batch of LQ patches."""
 POLICIES = {
-    "default (spinning)": {},
-    "GOMP_SPINCOUNT=1000": {"GOMP_SPINCOUNT": "1000"},
-    "GOMP_SPINCOUNT=3000": {"GOMP_SPINCOUNT": "3000"},
-    "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "spinning (OpenMP's default)": {},
+    "sleeping": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "as `basicsr` sets it": {name: DEFAULTS[name] for name in WAITING & DEFAULTS.keys()},
 }
 SETTINGS = {
     "demo": {},
@@ -80,7 +81,7 @@ def competitors(count: int) -> Iterator[None]:
 
 def measure(setting: str, policy: str, seconds: float) -> float:
     """Run a training in a process of its own, or two; returns the median time of a step in seconds."""
-    variables = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "RAMIT_KERNELS")
+    variables = {*WAITING, "OMP_NUM_THREADS", "RAMIT_KERNELS"}
     environment = {name: value for name, value in os.environ.items() if name not in variables}
     command = [__file__, "--train", setting.partition(",")[0], "--seconds", str(seconds)]
     if "--nproc" in setting:
