@@ -122,7 +122,6 @@ def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
-    from ramit_model.basicsr_changes import Run
     from ramit_model.commands import train_test as launch
     from ramit_model.config.options import load_options
 
@@ -136,6 +135,8 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
         forced = ["--force_yml", *args.force_yml] if args.force_yml else []
         return launch.run_processes(args.verb, args.nproc, launcher_arguments, passed_on + forced)
     launcher = args.launcher or ("pytorch" if launch.started_by_launcher() else "none")
+    from ramit_model.basicsr_changes import Run  # imports torch: mistakes in the options are reported before
+
     try:
         launch.run_pipeline(args.verb, Run(options, args.opt, launcher, args.auto_resume, args.debug, args.verbose))
     except KeyboardInterrupt:
