@@ -162,27 +162,31 @@ def blend(grid: list[list[Tile]], restore: Callable[[Tile], Tensor], scale: int)
         First row of the result, and the rows (B, C, rows, padded width * scale) on the CPU that are complete, from top
         to bottom.
     """
-    parts = _rows(grid, restore, scale)
-    piece, complete = next(parts)
-    start = piece.shown.start
-    for piece, rows in parts:
-        done = (piece.shown.start - start) * scale
-        yield start * scale, complete[..., :done, :]
-        rest = complete[..., done:, :]
-        rows[..., : rest.shape[-2], :] += rest
-        start, complete = piece.shown.start, rows
-    yield start * scale, complete
+    first, *middle = (row[0].rows.pieces for row in grid)
+    pieces = [first[0], *(piece for (piece,) in middle), *first[1:]]
+    ends = [piece.shown.start for piece in pieces[1:]] + [pieces[-1].shown.stop]
+    rest: Tensor | None = None  # rows that the next piece adds to
+    for piece, end, rows in zip(pieces, ends, _rows(grid, restore, scale), strict=True):
+        if rest is not None:
+            rows[..., : rest.shape[-2], :] += rest
+        done = (end - piece.shown.start) * scale
+        yield piece.shown.start * scale, rows[..., :done, :]
+        rest = rows[..., done:, :].clone()
+        del rows  # frees its memory while the next tiles are restored
 
 
-def _rows(grid: list[list[Tile]], restore: Callable[[Tile], Tensor], scale: int) -> Iterator[tuple[Piece, Tensor]]:
-    """Weighted rows that each row of tiles shows, from top to bottom."""
-    last: list[tuple[Piece, Tensor]] = []
+def _rows(grid: list[list[Tile]], restore: Callable[[Tile], Tensor], scale: int) -> Iterator[Tensor]:
+    """Weighted rows that each piece shows, from top to bottom."""
+    last: list[Tensor] = []
     for row in grid:
         band = _band(row, restore, scale)
         first, *others = row[0].rows.pieces
-        for piece in others:  # the first tiles have the last rows, too
-            last.append((piece, _shown(band, piece, scale).clone()))
-        yield first, _shown(band, first, scale)
+        # The first tiles have the last rows, too.
+        last += [_shown(band, piece, scale).clone() for piece in others]
+        shown = _shown(band, first, scale)
+        del band
+        yield shown
+        del shown
     yield from last
 
 

@@ -1,11 +1,12 @@
 """One door for images of any size and type: whole they are what the network gives, and tiles cover them."""
 
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, fill, photograph
+from helpers import TINY, fill, photograph, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -181,3 +182,31 @@ def test_what_does_not_fit_is_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restoring, "fitting_pixels", lambda *_: 150 * 150)
     restored(net, lq, "auto")
     assert {tuple(x.shape[-2:]) for x in net.seen} == {(128, 128)}
+
+
+PEAK = """
+import sys
+
+import numpy as np
+from ramit_arch import RAMiT
+from ramit_model.inference import memory_model
+from ramit_model.inference.restoring import restore_pixels
+from ramit_model.system.memory import forget_peak, keep_freed_memory, resident, resident_peak
+keep_freed_memory()
+memory_model.memory_at_hand = lambda: {allowed}
+net = RAMiT(task="CDN", dim=16, depths=[1, 1, 1, 1], neck_groups=1).eval()
+image = np.zeros(({height}, 2000, 3), np.uint8)
+restore_pixels(net, image[:64, :64], unit=32, scale=1)
+forget_peak()
+before = resident()
+restore_pixels(net, image, unit=32, scale=1)
+print((resident_peak() - before) / 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is seen on Linux")
+@pytest.mark.parametrize("height", [1000, 3000])
+def test_memory_is_bounded(height: int) -> None:
+    """A larger image takes no more, but for its result; as a whole, 2000x3000 pixels would take 2.6 GB."""
+    peak = float(run_python(PEAK.format(allowed=200 * 2**20, height=height)))
+    assert peak < 300 + 2000 * height * 3 / 2**20
