@@ -11,9 +11,8 @@ LARGE = 2**18
 BAND_PIXELS = 2**16
 """Pixels of a band, context not counted."""
 
-CONTEXT = 16
-"""Rows beside a band that a layer may look at, and multiple for the first row of a band: whole patches of the kernels
-at full and at half size."""
+PATCH = 8
+"""Side of the patches that the kernels compute, in pixels: maps have whole ones."""
 
 
 def saves_memory(x: Tensor) -> bool:
@@ -30,12 +29,14 @@ def saves_memory(x: Tensor) -> bool:
     )
 
 
-def in_bands(layer: Callable[..., Tensor], *maps: Tensor, channels_first: bool = False) -> Tensor:
+def in_bands(layer: Callable[..., Tensor], *maps: Tensor, factor: int = 1, channels_first: bool = False) -> Tensor:
     """Apply a layer band by band if that saves memory, else at once; the result is the same.
 
     Args:
-        layer: Maps -> result, both of which each pixel depends on at most `CONTEXT` rows of the first map away.
+        layer: Maps -> result, each pixel of which depends on rows of the first map that are at most `PATCH * factor`
+            rows away.
         maps: Each (B, H / f, W / f, C) with its own f of 1, 2 or 4; f = 1 for the first.
+        factor: Height of the first map over that of the smallest one with kernels, result included.
         channels_first: Whether the result is (B, C, H, W), not (B, H, W, C).
 
     Returns:
@@ -45,11 +46,12 @@ def in_bands(layer: Callable[..., Tensor], *maps: Tensor, channels_first: bool =
         return layer(*maps)
     batch, height, width = maps[0].shape[:3]
     axis = 2 if channels_first else 1
-    rows = max(BAND_PIXELS // (batch * width * CONTEXT), 1) * CONTEXT
+    context = PATCH * factor
+    rows = max(BAND_PIXELS // (batch * width * context), 1) * context
     result = torch.empty(0)
     for start in range(0, height, rows):
         stop = min(start + rows, height)
-        first, last = max(start - CONTEXT, 0), min(stop + CONTEXT, height)
+        first, last = max(start - context, 0), min(stop + context, height)
         # Multiplied first: rows of a smaller map are fractions of those of the first one.
         bands = (x[:, first * x.shape[1] // height : last * x.shape[1] // height] for x in maps)
         y = layer(*bands)

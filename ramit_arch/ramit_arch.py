@@ -80,8 +80,8 @@ class RAMiT(nn.Module):
 
         s = channels_last(self.shallow(x))  # (B, H, W, C), as all maps inside
         o1, a1 = self.stage1(s, overwrite=False)
-        o2, a2 = self.stage2(in_bands(self.down1, o1))  # (B, H/2, W/2, C)
-        o3, a3 = self.stage3(in_bands(self.down2, o2))  # (B, H/4, W/4, C)
+        o2, a2 = self.stage2(in_bands(self.down1, o1, factor=2))  # (B, H/2, W/2, C)
+        o3, a3 = self.stage3(in_bands(self.down2, o2, factor=2))  # (B, H/4, W/4, C)
         b = in_bands(self.bottleneck, s, o1, o2, o3)  # (B, H, W, C)
         del o1, o2, o3
         o4, a4 = self.stage4(b)

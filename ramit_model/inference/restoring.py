@@ -68,25 +68,24 @@ def restore_pixels(
     result = result_like(lq, scale) if out is None else out
     source = Source(lq, unit)
     whole = max(source.height, source.width)
-    pixels = fitting_pixels(network, scale, device)
+    fitting = fitting_pixels(network, scale, device)
+    pixels = min(fitting, most_pixels(network, scale, device))
     tile = whole if tiling.tile is None else tiling.tile
     if tile == "auto":
-        tile = whole if source.shape[0] * source.height * source.width <= pixels else largest_tile(pixels)
+        tile = whole if source.shape[0] * source.height * source.width <= fitting else largest_tile(pixels)
     if isinstance(lq, Tensor) and isinstance(result, Tensor) and len(lq) > 1 and tile < whole:
         # Images of a batch have their own statistics.
         alone = partial(restore_pixels, network, unit=unit, scale=scale, tiling=replace(tiling, tile=tile))
         for image, place in zip(lq.split(1), result.split(1), strict=True):
             alone(image, device=device, precision=precision, out=place, progress=progress)
         return result
-    pixels = min(pixels, most_pixels(network, scale, device))
-    overlap = OVERLAP if tiling.overlap is None else tiling.overlap
     while True:
+        overlap = min(OVERLAP, tile // 4) if tiling.overlap is None else tiling.overlap
+        grid = tiles(source.height, source.width, tile, overlap, unit)
         job = _Job(network, source, Sink(result), unit, scale, device, precision, _Progress(progress))
         try:
             with torch.no_grad():
-                _restore(
-                    job, tiles(source.height, source.width, tile, overlap, unit), pixels * tiling.shared, tiling.passes
-                )
+                _restore(job, grid, pixels * tiling.shared, tiling.passes)
             return result
         except Exception as error:
             smaller = -(-min(tile, whole) // 2 // unit) * unit

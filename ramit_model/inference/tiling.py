@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-OVERLAP = 32
-"""Default overlap of neighboring tiles, in LQ pixels."""
+OVERLAP = 64
+"""Default overlap of neighboring tiles, in LQ pixels; a quarter of a tile that is smaller than four times as much."""
 
 SMALLEST_TILE = 64
 """Smallest tile that is tried where memory runs out, in LQ pixels."""

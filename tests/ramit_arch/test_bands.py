@@ -7,7 +7,7 @@ import torch
 from helpers import TINY, fill, network, run_python
 
 from ramit_arch import RAMiT, bands
-from ramit_arch.bands import CONTEXT, in_bands, saves_memory
+from ramit_arch.bands import PATCH, in_bands, saves_memory
 from ramit_arch.layers import max_pool
 
 SIZES = [(1, 1), (33, 40), (64, 200), (97, 65)]
@@ -60,9 +60,9 @@ def test_maps_of_several_sizes() -> None:
 
     seen: list[int] = []
     with torch.no_grad():
-        y = in_bands(layer, full, half)
+        y = in_bands(layer, full, half, factor=2)
     assert torch.equal(y, max_pool(full) + half)
-    assert seen == [2 * CONTEXT, *[3 * CONTEXT] * 3, 2 * CONTEXT]
+    assert seen == [4 * PATCH, *[6 * PATCH] * 3, 4 * PATCH]
 
 
 @pytest.mark.usefixtures("small_bands")
