@@ -5,9 +5,12 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock, Timeout
 
 from ramit_model.system.errors import InputError
 from ramit_model.system.memory import keep_freed_memory
@@ -37,9 +40,31 @@ def run_pipeline(verb: Verb, run: "Run") -> None:
     hand_over(run)
     basicsr_bridge.change("pipeline")
     pipeline = basicsr_bridge.train_pipeline if verb == "train" else basicsr_bridge.test_pipeline
-    with terminal.progress_line_removed():
+    with lock(verb, run.options["name"]), terminal.progress_line_removed():
         pipeline(str(Path.cwd()))
     basicsr_bridge.get_root_logger().info(terminal.describe_results(run.options))
+
+
+@contextmanager
+def lock(verb: Verb, name: str) -> Iterator[None]:
+    """Keep a second run of this name out of the folder of this one, whose files it would mix with its own.
+
+    Raises:
+        InputError: Another run has it.
+    """
+    if rank() != 0:
+        yield
+        return
+    home = Path("experiments" if verb == "train" else "results")
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        # Beside the folder of the run, which BasicSR renames when the run begins again.
+        with FileLock(home / f".{name}.lock", blocking=False):
+            yield
+    except Timeout:
+        raise InputError(
+            f"{home / name}: another basicsr {verb} is writing there; wait, or choose another name"
+        ) from None
 
 
 def let_workers_share_imports() -> None:

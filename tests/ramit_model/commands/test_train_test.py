@@ -1,7 +1,12 @@
 """What is decided before processes start; test_training.py starts them."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+from filelock import FileLock
+from helpers import run_basicsr, training_options
 
 from ramit_model.commands import train_test as launch
 from ramit_model.system.errors import InputError
@@ -35,3 +40,32 @@ def test_rank(environment: dict[str, str], rank: int, monkeypatch: pytest.Monkey
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert launch.rank() == rank
+
+
+def test_one_run_of_a_name_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with launch.lock("train", "mine"):
+        with launch.lock("train", "another"), launch.lock("test", "mine"):
+            pass
+        with pytest.raises(InputError, match="experiments/mine: another basicsr train"), launch.lock("train", "mine"):
+            pass
+        monkeypatch.setenv("RANK", "1")  # the first of several processes has it for all
+        with launch.lock("train", "mine"):
+            pass
+        monkeypatch.delenv("RANK")
+    with launch.lock("train", "mine"):
+        pass
+
+
+def test_a_second_training_of_a_name(pairs: Path, tmp_path: Path, write_options: Callable[..., Path]) -> None:
+    path = write_options(training_options(pairs))
+    (tmp_path / "experiments").mkdir()
+    with FileLock(tmp_path / "experiments/.tiny.lock"):
+        refused = run_basicsr("train", "-opt", path, cwd=tmp_path)
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert (
+        line == "basicsr train: experiments/tiny: another basicsr train is writing there; wait, or choose another name"
+    )
+    assert not (tmp_path / "experiments/tiny").exists()
+    assert run_basicsr("train", "-opt", path, cwd=tmp_path).returncode == 0
