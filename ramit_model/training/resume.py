@@ -41,8 +41,26 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         return None
     check_resume(opt, state["iter"])
     opt["resume_iter"] = state["iter"]
+    if path:
+        _continue_elsewhere(opt, Path(path))
     # Our data loader makes one epoch of the whole run, and BasicSR's loop must not begin after it.
     return {**state, "epoch": 0} if opt["datasets"]["train"]["type"] in PATCH_DATASETS else state
+
+
+def _continue_elsewhere(opt: dict[str, Any], path: Path) -> None:
+    """Take the weights beside the state, also if they are those of another run, and make the folders of this one.
+
+    BasicSR looks for them in this run's own folder, and makes none when a training is resumed.
+    """
+    for key in [key for key in opt["path"] if key.startswith("pretrain_network_")]:
+        own = Path(opt["path"][key] or "")
+        beside = next((f for f in (path.parents[1] / "models" / own.name, path.parent / own.name) if f.is_file()), None)
+        if own.name.endswith(f"_{opt['resume_iter']}.pth") and beside:
+            opt["path"][key] = str(beside)
+    if opt["rank"] == 0:
+        for key in ("experiments_root", "models", "training_states", "visualization"):
+            if key in opt["path"]:
+                Path(opt["path"][key]).mkdir(parents=True, exist_ok=True)
 
 
 def _newest_whole(name: str, *, announce: bool) -> tuple[str | None, dict[str, Any] | None]:

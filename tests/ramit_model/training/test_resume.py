@@ -226,6 +226,17 @@ def test_a_named_state(experiment: Path) -> None:
     assert Path(opt["path"]["pretrain_network_g"]).name == "net_g_4.pth"
 
 
+@pytest.mark.parametrize("place", ["../models", "."])
+def test_another_run_goes_on_with_the_weights_beside_the_state(experiment: Path, place: str) -> None:
+    state = experiment / "training_states/4.state"
+    weights = (state.parent / place / "net_g_4.pth").resolve()
+    (experiment / "models/net_g_4.pth").replace(weights)
+    opt = options(False, resume_state=str(state), models="experiments/new/models")
+    assert load_resume_state(opt)["iter"] == 4
+    assert Path(opt["path"]["pretrain_network_g"]).resolve() == weights
+    assert Path("experiments/new/models").is_dir()
+
+
 def test_no_state_named(experiment: Path) -> None:
     opt = options(False)
     assert load_resume_state(opt) is None
