@@ -1,8 +1,6 @@
 """RAMiT and NGswin for spandrel, through which chaiNNer, ComfyUI and other programs load networks.
 
->>> import ramit_model.spandrel  # doctest: +SKIP
->>> ramit_model.spandrel.install()  # doctest: +SKIP
->>> model = spandrel.ModelLoader().load_from_file("weights/RAMiT-1_X2.pth")  # doctest: +SKIP
+After `ramit_model.spandrel.install()`, every `spandrel.ModelLoader` knows them.
 """
 
 import copy

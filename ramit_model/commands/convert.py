@@ -51,10 +51,12 @@ def _run(args: argparse.Namespace, _: list[str]) -> int:
     failed = 0
     for source, output in zip(args.files, outputs, strict=True):
         try:
-            print(_convert(source, output, args), flush=True)
+            line = _convert(source, output, args)
         except (InputError, OSError) as error:
             failed += 1
             print(f"basicsr convert: {one_line(error)}", file=sys.stderr, flush=True)
+        else:
+            print(line, flush=True)
     return EXIT_INPUT_ERROR if failed else 0
 
 

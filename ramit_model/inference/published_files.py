@@ -39,7 +39,7 @@ def locate(source: str | Path) -> Path:
         InputError: There is no such file and no such name, or the download fails.
     """
     path = Path(source).expanduser()
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110  a Path raises an error where a name is too long
         return path
     names = {name: entry for entry in published_weights() for name in (entry.name.lower(), _stem(entry).lower())}
     entry = names.get(path.name.lower())

@@ -206,6 +206,8 @@ def test_what_is_no_name(server: Server) -> None:
         locate("w/ramit_x2.pth")
     with pytest.raises(InputError, match=r"^mine\.pth: no such file; check the path$"):
         locate("mine.pth")
+    with pytest.raises(InputError, match=r"^x{300}: no such file; check the path$"):
+        locate("x" * 300)
     assert server.requests == []
 
 
