@@ -84,7 +84,7 @@ class ProgressReport:
         parts = []
         if self.done:
             seconds = time.monotonic() - self._started
-            rate = f"{self._pixels / MEGA:.1f} MP in {_duration(seconds)}, {self._rate():.2f} MP/s"
+            rate = f"{self._pixels / MEGA:.3g} MP in {_duration(seconds)}, {self._rate():.2g} MP/s"
             parts.append(f"{_count(self.done)} restored ({rate})")
         if self._skipped:
             parts.append(f"{self._skipped} skipped, being there already (--overwrite restores them again)")
@@ -102,14 +102,14 @@ class ProgressReport:
             self._said = now
             finished = self.done + self.failures
             left = (now - self._started) / finished * (self._total - finished)
-            self._line(f"{finished} of {self._total}, {self._rate():.2f} MP/s, about {_duration(left)} left")
+            self._line(f"{finished} of {self._total}, {self._rate():.2g} MP/s, about {_duration(left)} left")
 
     def _show(self) -> None:
         if self._bar is None:
             return
         self._bar.n = min(self._processed + self._part + self.failures, self._total)
         self._bar.set_description_str(f"{self.done + self.failures} of {self._total}", refresh=False)
-        self._bar.set_postfix_str(f"{self._rate():.2f} MP/s" if self._pixels else "", refresh=True)
+        self._bar.set_postfix_str(f"{self._rate():.2g} MP/s" if self._pixels else "", refresh=True)
 
     def _line(self, text: str) -> None:
         line = f"basicsr restore{_process()}: {text}"

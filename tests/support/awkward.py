@@ -234,6 +234,7 @@ def bad() -> Iterator[Awkward]:
     yield Awkward("pages.tif", encoded(color, "TIFF", **pictures), "holds 2 pictures")
     stack = np.zeros((3, HEIGHT, WIDTH), np.uint16)
     yield Awkward("stack16.tif", tiff(stack, photometric="minisblack"), "holds 3 pictures")
+    yield Awkward("circle.tif", circular_tiff(), "holds 2 pictures")
     yield Awkward("hdr.tif", tiff(np.full((HEIGHT, WIDTH, 3), 40, np.float32), photometric="rgb"), "scale them")
     yield Awkward("nan.tif", tiff(np.full((HEIGHT, WIDTH, 3), np.nan, np.float32), photometric="rgb"), "not finite")
     yield Awkward("integers32.tif", tiff(np.zeros((HEIGHT, WIDTH), np.uint32)), "32-bit")
@@ -242,6 +243,18 @@ def bad() -> Iterator[Awkward]:
     yield Awkward("photo.heic", b"\0\0\0\x18ftypheic" + bytes(64), "HEIC")
     yield Awkward("photo.jxl", b"\xff\x0a" + bytes(64), "JPEG XL")
     yield Awkward("photo.jp2", b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(64), "JPEG 2000")
+
+
+def circular_tiff() -> bytes:
+    """Two pages, the second of which names the first as the next."""
+    content = bytearray(tiff(np.zeros((2, HEIGHT, WIDTH), np.uint16), photometric="minisblack", metadata=None))
+    first = second = struct.unpack_from("<I", content, 4)[0]
+    for _ in range(2):
+        end = second + 2 + 12 * struct.unpack_from("<H", content, second)[0]
+        following = struct.unpack_from("<I", content, end)[0]
+        second = following or second
+    struct.pack_into("<I", content, end, first)
+    return bytes(content)
 
 
 def lab(image: Image.Image) -> Image.Image:

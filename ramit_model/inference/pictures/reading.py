@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -99,9 +99,7 @@ def picture_size(content: bytes) -> tuple[int, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if content.startswith(TIFF_STARTS):
-                exif = Image.Exif()
-                exif.load(content)
-                return int(exif[tiff.HEIGHT]), int(exif[tiff.WIDTH])
+                return tiff.claimed_size(content)
             width, height = open_image(content).size
             return height, width
     except Exception:  # reading the picture says what is wrong

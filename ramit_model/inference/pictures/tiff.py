@@ -1,7 +1,10 @@
 """TIFF: 16 bits and floats, which Pillow lacks for color, in; any depth with metadata out."""
 
 import io
+import logging
+import struct
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +13,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from ramit_model.inference.pictures.exif import described, descriptive_tags
 from ramit_model.inference.pictures.picture import Metadata, Picture, PictureError
@@ -18,7 +21,8 @@ from ramit_model.inference.pictures.picture import Metadata, Picture, PictureErr
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 SEPARATE = 2
 PREMULTIPLIED, STRAIGHT = 1, 2
-REDUCED = 1
+SUBFILE_TYPE, REDUCED = 254, 1
+BIG_TIFF = 43
 INCH, CENTIMETER = 2, 3
 DEFLATE = 8
 STRIP_BYTES = 2**20
@@ -29,6 +33,10 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTE_COUNTS = 273, 277, 278, 279
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PREDICTOR = 282, 283, 296, 317
 EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, ICC = 338, 339, 700, 34675
+
+# What is wrong with a file is said in one line of ours; a program's own handlers still get these.
+for _name in ("tifffile", "PIL"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 Planes = tuple[NDArray[Any], NDArray[Any] | None]
 """Pixels (H, W, 3) or (H, W), and alpha (H, W) or None."""
@@ -43,11 +51,13 @@ def decode_deep(content: bytes) -> Planes | None:
     Raises:
         PictureError: It is damaged, holds several pictures, or is of an unusual kind.
     """
+    kinds = list(_directories(content))
+    if not all(kind & REDUCED for kind in kinds[1:]):
+        raise PictureError(f"holds {len(kinds)} pictures; save the one that is wanted by itself")
     with tifffile.TiffFile(io.BytesIO(content)) as file:
-        pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)]
-        page = pages[0]
-        if len(file.pages) > 1 and not all(other.subfiletype & REDUCED for other in pages[1:]):
-            raise PictureError(f"holds {len(file.pages)} pictures; save the one that is wanted by itself")
+        page = file.pages[0]
+        if not isinstance(page, tifffile.TiffPage):
+            raise PictureError("is a TIFF of an unusual kind; save it as PNG")
         if any(
             start + count > len(content) for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)
         ):
@@ -56,6 +66,31 @@ def decode_deep(content: bytes) -> Planes | None:
         if bits <= 8:
             return None
         return _planes(page, _decoded(page, content), int(bits))
+
+
+def _directories(content: bytes) -> Iterator[int]:
+    """Yield the subfile type of each directory of a TIFF; those of a chain in a circle once.
+
+    tifffile follows such a chain for ever.
+    """
+    order = "<" if content.startswith(b"II") else ">"
+    big = struct.unpack_from(f"{order}H", content, 2)[0] == BIG_TIFF
+    count_form, offset_form, entry_size = ("Q", "Q", 20) if big else ("H", "I", 12)
+    seen: set[int] = set()
+    place = struct.unpack_from(order + offset_form, content, 8 if big else 4)[0]
+    while place and place not in seen and place + 2 <= len(content):
+        seen.add(place)
+        count = struct.unpack_from(order + count_form, content, place)[0]
+        start = place + struct.calcsize(count_form)
+        end = start + count * entry_size
+        if end + struct.calcsize(offset_form) > len(content):
+            return
+        kind = 0
+        for entry in range(start, end, entry_size):
+            if struct.unpack_from(f"{order}H", content, entry)[0] == SUBFILE_TYPE:
+                kind = struct.unpack_from(f"{order}I", content, entry + entry_size - struct.calcsize(offset_form))[0]
+        yield kind
+        place = struct.unpack_from(order + offset_form, content, end)[0]
 
 
 def _decoded(page: tifffile.TiffPage, content: bytes) -> NDArray[Any]:
@@ -126,9 +161,8 @@ def _divided(pixels: NDArray[Any], alpha: NDArray[Any], white: int) -> NDArray[A
 
 def read_metadata(content: bytes) -> tuple[Metadata, int]:
     """Metadata of a TIFF, and its orientation (1 to 8)."""
-    exif = Image.Exif()
     try:
-        exif.load(content)
+        exif = _directory(content)
         orientation = int(exif.get(274, 1))
         dpi = _dpi(exif)
         icc, xmp = (exif.get(tag) or None for tag in (ICC, XMP))
@@ -138,6 +172,21 @@ def read_metadata(content: bytes) -> tuple[Metadata, int]:
     with suppress(Exception):  # a damaged entry costs the EXIF, not the picture
         described_tags = described(exif)
     return Metadata(described_tags, _as_bytes(xmp), _as_bytes(icc), dpi), orientation
+
+
+def claimed_size(content: bytes) -> tuple[int, int]:
+    """Height and width in the first directory."""
+    directory = _directory(content)
+    return int(directory[HEIGHT]), int(directory[WIDTH])
+
+
+def _directory(content: bytes) -> Image.Exif:
+    """First directory of a TIFF; that of a BigTIFF only if Pillow can open the picture."""
+    if content[2:4] in (b"\x2b\0", b"\0\x2b"):
+        return TiffImageFile(io.BytesIO(content)).getexif()
+    exif = Image.Exif()
+    exif.load(content)
+    return exif
 
 
 def _as_bytes(value: Any) -> bytes | None:
