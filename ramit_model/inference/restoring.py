@@ -46,7 +46,7 @@ def restore_pixels(
 
     Args:
         network: Network on `device`, in eval mode: (B, C, H, W) in 0..1 -> (B, C, H * scale, W * scale). A module is
-            run without its compiled form and its hooks, as sizes differ.
+            run without its compiled form and its hooks, as sizes differ, and by one thread at a time.
         lq: Array (H, W, C) or (H, W), RGB or gray, uint8, uint16 or floats, or tensor (B, C, H, W); floats in 0..1.
         unit: Result of `size_unit` for the network.
         scale: Output size over input size.
