@@ -106,6 +106,9 @@ setup(
     ],
     extras_require={
         "spandrel": ["spandrel>=0.4.2"],
+        # torch 2.13 exports for any size.
+        "export": ["torch>=2.13", "onnx>=1.18", "onnxscript>=0.5.4", "onnxruntime>=1.22"],
+        "openvino": ["openvino>=2025.2"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
@@ -113,6 +116,9 @@ setup(
             "pytest-xdist>=3.6.1",
             "jsonschema>=4.20",
             "spandrel>=0.4.2",
+            "onnx>=1.18",
+            "onnxscript>=0.5.4",
+            "onnxruntime>=1.22",
             "ruff>=0.17",
             "mypy>=1.14",
             "types-PyYAML",

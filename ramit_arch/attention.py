@@ -71,6 +71,9 @@ def cosine_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias: Tenso
     """
     q = F.normalize(at_least_float32(q), dim=-1, eps=MIN_NORM) * scale
     k = F.normalize(at_least_float32(k), dim=-1, eps=MIN_NORM)
+    if torch.compiler.is_exporting():
+        # The layout of the fused operator's result depends on the device, and ONNX knows it for 4-D tensors only.
+        return (q @ k.mT + bias).softmax(dim=-1).to(v.dtype) @ v
     return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=bias.to(v.dtype), scale=1.0)
 
 

@@ -274,6 +274,9 @@ class NGramContext(nn.Module):
         y = self.ngram_attn(neighbourhoods.flatten(4).transpose(3, 4)).mean(dim=3)  # (B, H/M + N-1, W/M + N-1, D/2)
         height, width = y.shape[1] - (n - 1), y.shape[2] - (n - 1)
         context = torch.cat([y[:, n - 1 :, n - 1 :], y[:, :height, :width]], dim=-1)
+        if torch.compiler.is_exporting():
+            # The convolution's layout would depend on whether the image is a single window.
+            return F.linear(context, self.merge.weight.flatten(1), self.merge.bias)
         return channels_last(self.merge(channels_first(context)))
 
 
@@ -394,6 +397,7 @@ def reflect(x: Tensor, margin: int, axis: int) -> Tensor:
     (tensor([2, 1, 2, 3, 2]), tensor([4, 4, 4]))
     """
     size = x.shape[axis]
-    period = max(2 * (size - 1), 1)
+    # As a tensor: the ONNX exporter cannot take remainders of a size that is not known yet.
+    period = (2 * torch.arange(size, device=x.device)[-1:]).clamp(min=1)
     position = torch.arange(-margin, size + margin, device=x.device) % period
     return x.index_select(axis, torch.minimum(position, period - position))

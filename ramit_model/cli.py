@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ramit_model.commands.benchmark import add_benchmark
 from ramit_model.commands.convert import add_convert
+from ramit_model.commands.export import add_export
 from ramit_model.commands.import_errors import explain
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
 from ramit_model.commands.prepare import add_prepare
@@ -26,6 +27,7 @@ examples:
   basicsr test -opt options/test_RAMiT_x2.yml          test weights: PSNR, SSIM, pictures
   basicsr benchmark -opt options/benchmark_x2.yml      measure networks side by side: quality, cost, speed, a report
   basicsr convert net_g_latest.pth -o mine.safetensors say what weights are, and write them as safetensors
+  basicsr export --weights RAMiT-1_X2 -o out.onnx      take a network to other programs: ONNX, torch.export
   basicsr prepare list                                 data sets that can be prepared, and where to get them
   basicsr prepare DIV2K --source DIV2K_train_HR.zip --out datasets
 """
@@ -101,6 +103,15 @@ def build_parser() -> argparse.ArgumentParser:
             help="restore pictures of your own",
             description="Restore pictures with published weights or your own: enlarge, denoise, derain, brighten.\n"
             "Results that are there already are skipped, so that the same command goes on after an interruption.",
+        )
+    )
+    add_export(
+        verbs.add_parser(
+            "export",
+            allow_abbrev=False,
+            help="write a network as ONNX or as a package of torch.export",
+            description="Write a network for other programs: images of any size and number in and out, RGB or gray, "
+            "0 to 1, float32; padding and statistics inside. Every file is checked beside PyTorch before it appears.",
         )
     )
     add_prepare(verbs.add_parser("prepare", allow_abbrev=False, help="turn data sets that you downloaded into LMDBs"))

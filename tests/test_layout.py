@@ -23,6 +23,7 @@ LAYERS = (
     {"ramit_model.inference"},
     {"ramit_model.training"},
     {"ramit_model.config"},
+    {"ramit_model.export"},
     {"ramit_model.benchmark"},
     {"ramit_model.commands"},
     {"ramit_model"},  # cli and __main__

@@ -1,5 +1,6 @@
 """Plan of a benchmark: its option file, checked before anything runs."""
 
+import importlib.util
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from typing import Any
 
 import ramit_model
 from ramit_model.benchmark import published
-from ramit_model.benchmark.results import Case
+from ramit_model.benchmark.results import PYTORCH, Case
 from ramit_model.benchmark.schema import BenchmarkNetwork, BenchmarkOptions, BenchmarkVal, Cost, Strip
 from ramit_model.config.checks import (
     check_compiler,
@@ -25,6 +26,9 @@ from ramit_model.system.errors import InputError
 
 BICUBIC, INPUT = "bicubic", "input"
 """Names of the baselines without a network: the LQ image enlarged as MATLAB does it, or as it is."""
+
+EXPORTED = ("forward", "cpu", "float32", "contiguous", False)
+"""Mode, device, precision, memory format and compilation of cases that runtimes other than PyTorch are timed in."""
 
 PARTS = ("quality", "cost")
 """Values of `--only` besides networks and data sets."""
@@ -253,13 +257,21 @@ def _check_cost(options: Options, file: str) -> Options:
         raise InputError(f"{file}: cost.devices: must be auto, or a list of cpu and cuda, not {devices!r}")
     if "cuda" in devices and not torch.cuda.is_available():
         raise InputError(f"{file}: cost.devices: cuda needs a GPU and none is found; write auto to use what is there")
+    for runtime in cost.get("runtimes", ()):
+        _check_runtime(runtime, f"{file}: cost.runtimes")
     if any(cost.get("compile", ())):
         check_compiler(f"{file}: cost.compile")
     return cost
 
 
+def _check_runtime(runtime: str, where: str) -> None:
+    for package in () if runtime == PYTORCH else ("onnx", "onnxscript", runtime):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"{where}: {runtime} needs {package}: pip install 'ramit-basicsr[export,openvino]'")
+
+
 def _cases(cost: Options, options: Options, file: str) -> list[Case]:
-    """Every combination; TF32 is there on GPUs only."""
+    """Every combination; TF32 is there on GPUs only, and other runtimes take `EXPORTED` only."""
     settings = Cost(**cost)
     devices = settings.devices
     if devices == "auto":
@@ -274,15 +286,20 @@ def _cases(cost: Options, options: Options, file: str) -> list[Case]:
             width=size[0],
             height=size[1],
             batch=size[2] if len(size) > 2 else 1,
+            runtime=runtime,
         )
         for device in devices
         for mode, sizes in (("forward", settings.inputs), ("train", settings.train))
         for size in sizes
+        for runtime in settings.runtimes
         for precision in settings.precisions
         for memory_format in settings.memory_formats
         for compiled in settings.compile
         if precision != "tf32" or device == "cuda"
+        if runtime == PYTORCH or (mode, device, precision, memory_format, compiled) == EXPORTED
     ]
+    if (settings.inputs or settings.train) and not cases and set(settings.runtimes) - {PYTORCH}:
+        raise InputError(f"{file}: cost.runtimes: run forward passes in float32 on the CPU, contiguous, not compiled")
     if (settings.inputs or settings.train) and not cases:
         raise InputError(f"{file}: cost.precisions: tf32 needs a GPU and none is used; add float32")
     return cases

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 OUT_OF_MEMORY = "out of memory"
+PYTORCH = "pytorch"
 PUBLISHED_OUTPUT = (1280, 720)
 """Width and height, in pixels, of the output for which papers on super-resolution state Mult-Adds."""
 
@@ -168,6 +169,7 @@ class Case:
         width: Width of the input, pixels.
         height: Height of the input, pixels.
         batch: Images in the input.
+        runtime: `pytorch`, or `onnxruntime` or `openvino` for the network as ONNX.
     """
 
     mode: str
@@ -178,12 +180,14 @@ class Case:
     width: int
     height: int
     batch: int
+    runtime: str = PYTORCH
 
     @property
     def words(self) -> str:
-        """Description in one line: `forward 8 x 64x64, float32, cuda, compiled`."""
+        """Description in one line: `forward 8 x 64x64, float32, cuda, compiled`; PyTorch is not mentioned."""
         images = f"{self.batch} x " if self.batch > 1 else ""
         parts = [f"{self.mode} {images}{self.width}x{self.height}", self.precision, self.device]
+        parts += [self.runtime] if self.runtime != PYTORCH else []
         parts += ["channels last"] if self.memory_format == "channels_last" else []
         return ", ".join([*parts, *(["compiled"] if self.compiled else [])])
 

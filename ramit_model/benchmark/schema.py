@@ -7,6 +7,9 @@ from pydantic import Field, WithJsonSchema
 from ramit_model.config.blocks import Block, Count, Gpus, Natural, Sigma, Typed
 from ramit_model.inference.precision import Precision
 
+Runtime = Literal["pytorch", "onnxruntime", "openvino"]
+"""Programs that run networks; the last two read ONNX."""
+
 Devices = Annotated[
     Any,
     WithJsonSchema(
@@ -49,6 +52,10 @@ class Cost(Block):
     devices: Devices = Field(default="auto", description="List of cpu and cuda; auto takes the GPU where there is one.")
     precisions: Annotated[list[Precision], Field(min_length=1)] = Field(
         default=["float32"], description="Precisions of the computation; tf32 on GPUs only."
+    )
+    runtimes: Annotated[list[Runtime], Field(min_length=1)] = Field(
+        default=["pytorch"],
+        description="What runs the networks; onnxruntime and openvino time forward passes in float32 on the CPU.",
     )
     memory_formats: Annotated[list[Literal["contiguous", "channels_last"]], Field(min_length=1)] = Field(
         default=["contiguous"], description="Memory layouts of network and images."

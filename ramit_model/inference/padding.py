@@ -53,5 +53,7 @@ def mirror_index(size: int, padded: int) -> Tensor:
     >>> mirror_index(3, 8).tolist()
     [0, 1, 2, 2, 1, 0, 0, 1]
     """
-    index = torch.arange(padded) % (2 * size)
-    return torch.minimum(index, 2 * size - 1 - index)
+    # As a tensor: the ONNX exporter cannot take remainders of a size that is not known yet.
+    last = 2 * torch.arange(size)[-1:] + 1
+    index = torch.arange(padded) % (last + 1)
+    return torch.minimum(index, last - index)

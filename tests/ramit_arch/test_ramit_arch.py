@@ -3,6 +3,7 @@
 import inspect
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from helpers import TINY, fill
@@ -140,6 +141,18 @@ def test_export() -> None:
     exported = torch.export.export(net, (x,)).module()
     with torch.no_grad():
         torch.testing.assert_close(exported(x), net(x))
+
+
+def test_export_to_onnx() -> None:
+    """As users call it, without gradients too: the reshape after window attention failed there."""
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    net, x = fill(tiny()).eval(), torch.rand(2, 3, 40, 33)
+    with torch.no_grad():
+        content = torch.onnx.export(net, (x,), dynamo=True, verbose=False).model_proto.SerializeToString()
+        expected = net(x).numpy()
+    (output,) = runtime.InferenceSession(content).run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-3)
 
 
 @pytest.mark.skipif(torch.__version__ < (2, 13), reason="earlier releases export for one size only")

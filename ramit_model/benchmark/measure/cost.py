@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict
 from statistics import median
 from typing import Any
 
@@ -13,14 +12,15 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ramit_model.basicsr_bridge import build_network
-from ramit_model.benchmark.measure.fingerprints import network_fingerprint
+from ramit_model.benchmark.measure.fingerprints import case_facts, network_fingerprint
 from ramit_model.benchmark.measure.isolation import KilledError, be_quiet, isolated, prepare_process
 from ramit_model.benchmark.measure.measurements import Measurements, key_of
+from ramit_model.benchmark.measure.runtimes import run_elsewhere
 from ramit_model.benchmark.plan import Network, Plan
-from ramit_model.benchmark.results import OUT_OF_MEMORY, Case, CaseCost, NetworkCost
+from ramit_model.benchmark.results import OUT_OF_MEMORY, PYTORCH, Case, CaseCost, NetworkCost
 from ramit_model.benchmark.statistics import paired_ratios, quartiles
 from ramit_model.config.option_file import Options
-from ramit_model.inference.padding import run_padded, size_unit
+from ramit_model.inference.padding import pad_symmetric, run_padded, size_unit
 from ramit_model.inference.precision import autocast
 from ramit_model.system.errors import one_line
 from ramit_model.system.memory import forget_peak, is_out_of_memory, resident, resident_peak
@@ -61,7 +61,7 @@ def _measure_case(plan: Plan, case: Case, store: Measurements, environment: dict
 
 def _memory_key(plan: Plan, case: Case, network: Network, environment: dict[str, Any]) -> str:
     fingerprint = network_fingerprint(network, trained=False)
-    return key_of(kind="memory", network=fingerprint, case=asdict(case), scale=plan.scale, environment=environment)
+    return key_of(kind="memory", network=fingerprint, case=case_facts(case), scale=plan.scale, environment=environment)
 
 
 def peak_memory(case: Case, network_g: Options, scale: int, *, keep_memory: bool = True) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _rounds(
     """Seconds of every network, by name, in every run."""
     # Times of networks compare only if they were taken in turn: the key names all of them, in order.
     group = [network_fingerprint(network, trained=False) for network in networks]
-    common = {"case": asdict(case), "networks": group, "scale": plan.scale, "environment": environment}
+    common = {"case": case_facts(case), "networks": group, "scale": plan.scale, "environment": environment}
     keys = [key_of(kind="time", run=run, **common) for run in range(plan.runs)]
     names = [network.name for network in networks]
     missing = [run for run, key in enumerate(keys) if store.get(key) is None]
@@ -161,6 +161,9 @@ class Runner:
             self.scaler = torch.amp.GradScaler(case.device, enabled=case.precision == "float16")
         else:
             self.network.eval()
+        self.forward: Callable[[Tensor], Tensor] = self.network
+        if case.runtime != PYTORCH:
+            self.forward = run_elsewhere(self.network, case.runtime, pad_symmetric(self.lq, self.unit))
 
     def __call__(self) -> None:
         """Run once, to the end."""
@@ -190,7 +193,7 @@ class Runner:
 
     def _forward(self) -> Tensor:
         with autocast(self.device.type, self.case.precision):
-            return run_padded(self.network, self.lq, self.unit, self.scale)
+            return run_padded(self.forward, self.lq, self.unit, self.scale)
 
     def _step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -209,7 +212,7 @@ def channels_of(network: nn.Module, network_g: Options) -> int:
 def probe(case: Case, network_g: Options, scale: int, *, keep_memory: bool = True) -> Iterator[dict[str, Any]]:
     """Run a network once and measure its peak memory.
 
-    The memory of compiling, several times that of a run, does not count.
+    The memory of compiling and of exporting, several times that of a run, does not count.
 
     Args:
         case: Settings of the run.
@@ -224,7 +227,7 @@ def probe(case: Case, network_g: Options, scale: int, *, keep_memory: bool = Tru
     try:
         runner = Runner(case, network_g, scale)
         tells = True
-        if case.compiled:
+        if case.compiled or case.runtime != PYTORCH:
             runner()
             tells = runner.forget()
         held = torch.cuda.memory_allocated() if case.device == "cuda" else resident()

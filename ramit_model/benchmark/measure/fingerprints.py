@@ -2,14 +2,16 @@
 
 import hashlib
 import inspect
+from dataclasses import asdict
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ramit_arch.kernels.cpu.library import library
 from ramit_model.benchmark.measure.machine import machine, versions
 from ramit_model.benchmark.plan import Network
-from ramit_model.benchmark.results import Weights
+from ramit_model.benchmark.results import PYTORCH, Case, Weights
 from ramit_model.config.validation import find
 
 CHUNK = 1 << 20
@@ -19,6 +21,26 @@ CODE = {".py", ".cpp", ".h", ".so"}
 def environment() -> dict[str, Any]:
     """Machine and versions."""
     return {"machine": machine(), "versions": versions()}
+
+
+def case_facts(case: Case) -> dict[str, Any]:
+    """Facts about a case for `key_of`; of a runtime other than PyTorch with the versions that matter.
+
+    Cases in PyTorch are described as before there were others, so that older measurements are found.
+    """
+    facts = asdict(case)
+    if case.runtime == PYTORCH:
+        del facts["runtime"]
+    else:
+        facts["versions"] = {name: _version(name) for name in ("onnx", "onnxscript", case.runtime)}
+    return facts
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def weights_of(network: Network) -> Weights | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ramit_model.benchmark.report.numbers import fixed, interval_text, significant
 from ramit_model.benchmark.report.table import Cell, Table
-from ramit_model.benchmark.results import CaseCost, Interval, NetworkCost, Results
+from ramit_model.benchmark.results import PYTORCH, CaseCost, Interval, NetworkCost, Results
 
 LONG_FAILURE = 24
 """Characters; a longer reason goes below the table."""
@@ -21,12 +21,13 @@ def cost(results: Results) -> list[Table]:
 def _cost_table(group: Sequence[CaseCost], baseline: str) -> Table:
     """Table of some cases; settings that they share stand in the title instead of a column."""
     settings = {
+        "Runtime": [entry.case.runtime for entry in group],
         "Precision": [entry.case.precision for entry in group],
         "Memory format": [entry.case.memory_format.replace("_", " ") for entry in group],
         "torch.compile": ["compiled" if entry.case.compiled else "not compiled" for entry in group],
     }
     columns = {header: values for header, values in settings.items() if len(set(values)) > 1}
-    common = [values[0] for header, values in settings.items() if header not in columns]
+    common = [values[0] for header, values in settings.items() if header not in columns and values[0] != PYTORCH]
     scale, unit = _time_unit(group)
     memory = [network.peak_memory for entry in group for network in entry.networks.values() if network.peak_memory]
     memory_scale, memory_unit = (1e9, "GB") if memory and min(memory) >= 1e9 else (1e6, "MB")

@@ -126,6 +126,25 @@ def test_cuda_needs_a_gpu(pairs: Path, write_options: Write) -> None:
     ]
 
 
+def test_other_runtimes_run_forward_passes_in_float32(pairs: Path, write_options: Write) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    options = benchmark_options(pairs)
+    options["cost"].update(runtimes=["pytorch", "onnxruntime"], precisions=["float32", "bfloat16"], devices=["cpu"])
+    cases = load_plan(write_options(options)).cases
+    assert [(case.mode, case.precision) for case in cases if case.runtime == "onnxruntime"] == [("forward", "float32")]
+    options["cost"].update(runtimes=["onnxruntime"], precisions=["bfloat16"])
+    (line,) = refused(write_options(options))
+    assert line.endswith("cost.runtimes: run forward passes in float32 on the CPU, contiguous, not compiled")
+
+
+def test_a_runtime_that_is_not_there(pairs: Path, write_options: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_options(changed(benchmark_options(pairs), "cost.runtimes", ["openvino"]))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (line,) = refused(path)
+    assert line.endswith("cost.runtimes: openvino needs onnx: pip install 'ramit-basicsr[export,openvino]'")
+
+
 def test_compiling_needs_a_compiler(pairs: Path, write_options: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_options(changed(benchmark_options(pairs), "cost.compile", [False, True]))
     assert [case.compiled for case in load_plan(path).cases] == [False, True, False, True]

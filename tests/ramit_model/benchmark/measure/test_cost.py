@@ -14,6 +14,7 @@ from helpers import changed
 
 from ramit_model.benchmark.measure import cost as module
 from ramit_model.benchmark.measure.cost import Runner, channels_of, measure_costs, probe, time_in_turn
+from ramit_model.benchmark.measure.fingerprints import case_facts
 from ramit_model.benchmark.measure.isolation import KilledError, isolated
 from ramit_model.benchmark.measure.measurements import Measurements
 from ramit_model.benchmark.plan import Plan, load_plan
@@ -36,11 +37,23 @@ Measure = Callable[..., list[CaseCost]]
         ({"batch": 8}, "forward 8 x 24x16, float32, cpu"),
         ({"mode": "train", "device": "cuda", "precision": "tf32"}, "train 24x16, tf32, cuda"),
         ({"memory_format": "channels_last", "compiled": True}, "forward 24x16, float32, cpu, channels last, compiled"),
+        ({"runtime": "openvino"}, "forward 24x16, float32, cpu, openvino"),
         ({"compiled": True, "batch": 2}, "forward 2 x 24x16, float32, cpu, compiled"),
     ],
 )
 def test_a_case_in_words(changes: dict[str, Any], words: str) -> None:
     assert replace(FORWARD, **changes).words == words
+
+
+def test_older_measurements_are_found() -> None:
+    """A case in PyTorch is described as before there were other runtimes."""
+    assert case_facts(FORWARD) == {
+        **{"mode": "forward", "device": "cpu", "precision": "float32", "memory_format": "contiguous"},
+        **{"compiled": False, "width": 24, "height": 16, "batch": 1},
+    }
+    other = case_facts(replace(FORWARD, runtime="onnxruntime"))
+    assert other["runtime"] == "onnxruntime"
+    assert list(other["versions"]) == ["onnx", "onnxscript", "onnxruntime"]
 
 
 # What is timed --------------------------------------------------------------------------------------------------------
@@ -394,3 +407,24 @@ def test_a_mistake_is_not_called_a_want_of_memory(measure: Measure, monkeypatch:
     monkeypatch.setattr(module, "isolated", planted(dict.fromkeys(NAMES, FITS), [], RuntimeError("shapes")))
     with pytest.raises(RuntimeError, match="shapes"):
         measure(cost__train=[])
+
+
+# Other runtimes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_another_runtime_gives_the_same_pixels(runtime: str) -> None:
+    for package in ("onnx", "onnxscript", runtime):
+        pytest.importorskip(package)
+    network_g = QUICK[NAMES[0]]
+    runner, expected = Runner(replace(FORWARD, runtime=runtime), network_g, 2), Runner(FORWARD, network_g, 2)
+    with torch.inference_mode():
+        torch.testing.assert_close(runner._forward(), expected._forward(), rtol=0, atol=1e-5)
+
+
+def test_the_memory_of_exporting_does_not_count() -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    case = replace(FORWARD, runtime="onnxruntime", width=256, height=256)
+    (result,) = isolated(probe, case, QUICK[NAMES[0]], 2)
+    assert result["peak_memory"] is None or 0 < result["peak_memory"] < 100e6

@@ -1,0 +1,1 @@
+"""Networks as files for other programs: ONNX, and packages of torch.export."""
