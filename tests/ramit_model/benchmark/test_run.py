@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +23,7 @@ from ramit_model.benchmark.measure import restoring
 from ramit_model.benchmark.plan import load_plan
 from ramit_model.benchmark.results import Results
 from ramit_model.benchmark.run import run_benchmark
+from ramit_model.inference.tiling import Tiling
 from ramit_model.system.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -304,15 +304,15 @@ def test_images_without_memory(benchmark: Benchmark, monkeypatch: pytest.MonkeyP
     """They are listed, and left out of averages and comparisons; the strip has what there is."""
     restoration = restoring._restoration
 
-    def limited(task: restoring.Task) -> Callable[[torch.Tensor], torch.Tensor]:
+    def limited(task: restoring.Task) -> restoring.Restoration:
         restore = restoration(task)
         seen: list[int] = []
 
-        def run(lq: torch.Tensor) -> torch.Tensor:
+        def run(lq: torch.Tensor, tiling: Tiling) -> torch.Tensor:
             seen.append(1)
             if task.network == "deep" and len(seen) in (2, 4):
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return restore(lq)
+            return restore(lq, tiling)
 
         return run
 
