@@ -12,7 +12,7 @@ from ramit_model.basicsr_bridge import build_network
 from ramit_model.benchmark import published
 from ramit_model.benchmark.measure.cost import channels_of, measure_costs
 from ramit_model.benchmark.measure.counting import count
-from ramit_model.benchmark.measure.fingerprints import environment, weights_of
+from ramit_model.benchmark.measure.fingerprints import environment, runtime_versions, weights_of
 from ramit_model.benchmark.measure.image_sets import ImageSet, read_sets
 from ramit_model.benchmark.measure.isolation import be_quiet
 from ramit_model.benchmark.measure.measurements import Measurements
@@ -66,7 +66,7 @@ def run_benchmark(plan: Plan, out: Path) -> Results:
             scale=plan.scale,
             baseline=plan.baseline,
             machine=here["machine"],
-            versions=here["versions"],
+            versions={**here["versions"], **runtime_versions(plan.cases)},
             networks=networks,
             datasets=[_set_quality(quality, image_set) for image_set in image_sets],
             costs=costs,

@@ -78,6 +78,7 @@ def export_network(
     bound = check.HALF_BOUND if half else check.BOUND
     for difference in found:
         if not difference.largest <= bound:  # NaN, too
-            raise InputError(f"{path}: not written: differs from PyTorch at {difference}, more than {bound:.0e}")
+            hint = "; leave --half out" if half else ""
+            raise InputError(f"{path}: not written: differs from PyTorch at {difference}, more than {bound:.0e}{hint}")
     write_atomically(content, path)
     return Exported(path, len(content), found, bound)

@@ -2,9 +2,10 @@
 
 import hashlib
 import inspect
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,15 @@ def case_facts(case: Case) -> dict[str, Any]:
     if case.runtime == PYTORCH:
         del facts["runtime"]
     else:
-        facts["versions"] = {name: _version(name) for name in ("onnx", "onnxscript", case.runtime)}
+        facts["versions"] = runtime_versions([case])
     return facts
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def runtime_versions(cases: Iterable[Case]) -> dict[str, str]:
+    """Versions of the packages that run the cases of other runtimes than PyTorch."""
+    runtimes = {case.runtime: None for case in cases if case.runtime != PYTORCH}
+    packages = ["onnx", "onnxscript", *runtimes] if runtimes else []
+    return {package: version(package) for package in packages}
 
 
 def weights_of(network: Network) -> Weights | None:

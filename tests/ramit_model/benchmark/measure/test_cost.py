@@ -51,6 +51,8 @@ def test_older_measurements_are_found() -> None:
         **{"mode": "forward", "device": "cpu", "precision": "float32", "memory_format": "contiguous"},
         **{"compiled": False, "width": 24, "height": 16, "batch": 1},
     }
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
     other = case_facts(replace(FORWARD, runtime="onnxruntime"))
     assert other["runtime"] == "onnxruntime"
     assert list(other["versions"]) == ["onnx", "onnxscript", "onnxruntime"]
