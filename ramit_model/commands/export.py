@@ -63,7 +63,10 @@ def _run(args: argparse.Namespace, _: list[str]) -> int:
     scale = f" x{opened.scale}" if opened.scale > 1 else ""
     precision = "float16" if args.half else "float32"
     form = f"ONNX, opset {opset}" if kind == "onnx" else "torch.export"
-    print(f"{opened.name}: {what}, {opened.task}{scale} -> {form}, {precision}; a minute or two", flush=True)
+    print(
+        f"{opened.name}: {what}, {opened.task}{scale} -> {form}, {precision}; this takes one to three minutes",
+        flush=True,
+    )
     exported = export_network(
         opened.network,
         args.out,
