@@ -227,8 +227,9 @@ def probe(case: Case, network_g: Options, scale: int, *, keep_memory: bool = Tru
     try:
         runner = Runner(case, network_g, scale)
         tells = True
-        if case.compiled or case.runtime != PYTORCH:
+        if case.compiled:
             runner()
+        if case.compiled or case.runtime != PYTORCH:  # which keep the memory of their first run
             tells = runner.forget()
         held = torch.cuda.memory_allocated() if case.device == "cuda" else resident()
         for _ in range(STEPS if case.mode == "train" else 1):
