@@ -90,8 +90,8 @@ setup(
         "lmdb>=1.4",
         # BasicSR imports scipy.ndimage.filters, which SciPy 2 will not have.
         "scipy>=1.11.1,<2",
-        "pydantic>=2.7",
-        "pillow>=10.1",
+        "pydantic>=2.11",  # earlier ones describe options/schema.json in other words
+        "pillow>=11",
         "scikit-image>=0.22",
         "tifffile>=2023.9.18",
         "tqdm>=4.66",

@@ -59,6 +59,15 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def pillow_reads(content: bytes) -> bool:
+    """Whether Pillow itself decodes a file."""
+    try:
+        Image.open(io.BytesIO(content)).load()
+    except OSError:
+        return False
+    return True
+
+
 def deep_png(array: np.ndarray) -> bytes:
     """PNG of uint16, RGB or RGBA or gray."""
     array = array if array.ndim == 2 else array[..., [2, 1, 0, *range(3, array.shape[2])]]
@@ -168,7 +177,9 @@ def good() -> Iterator[Awkward]:
     yield Awkward("cmyk.jpg", encoded(color.convert("CMYK"), "JPEG"))
     yield Awkward("cmyk.tif", encoded(color.convert("CMYK"), "TIFF"))
     yield Awkward("lab.tif", encoded(lab(color), "TIFF"))
-    yield Awkward("ycbcr.tif", encoded(color.convert("YCbCr"), "TIFF"))
+    ycbcr = encoded(color.convert("YCbCr"), "TIFF")
+    if pillow_reads(ycbcr):  # Pillow 12 does not read what it writes here
+        yield Awkward("ycbcr.tif", ycbcr)
     yield Awkward("plain.bmp", encoded(color, "BMP"))
     yield Awkward("palette.bmp", encoded(color.quantize(16), "BMP"))
     yield Awkward("still.gif", encoded(color, "GIF"))
