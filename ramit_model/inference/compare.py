@@ -1,6 +1,5 @@
 """Before and after, for the eye: a strip for each picture, and one page with sliders that holds all it shows."""
 
-import base64
 import io
 import threading
 from collections.abc import Callable, Sequence
@@ -10,11 +9,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ramit_model.inference.batch.jobs import Job
+from ramit_model.inference.page import data_uri, render
 from ramit_model.inference.pictures.picture import Picture, to_bytes
 from ramit_model.system.files import write_atomically
 
@@ -102,20 +101,10 @@ class Comparisons:
         """Write the page of all pictures so far; without any, there is none."""
         if not self._entries:
             return
-        environment = Environment(
-            loader=FileSystemLoader(TEMPLATE.parent),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
         entries = [entry for _, entry in sorted(self._entries.items())]
-        page = environment.get_template(TEMPLATE.name).render(
-            title=self._title, entries=entries, count=self._count, detail=DETAIL
-        )
+        values = {"title": self._title, "entries": entries, "count": self._count, "detail": DETAIL}
         self.page.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(page.encode(), self.page)
+        write_atomically(render(TEMPLATE, values).encode(), self.page)
 
 
 def whole_view(before: Picture, after: Picture) -> View:
@@ -217,8 +206,7 @@ def _entry(place: Path, before: Picture, after: Picture, whole: View, detail: Vi
 
 
 def _data_uri(pixels: Pixels, icc: bytes | None, quality: int = 88) -> str:
-    content = _encoded(pixels, "WEBP", icc, quality=quality)
-    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+    return data_uri(_encoded(pixels, "WEBP", icc, quality=quality), "image/webp")
 
 
 def _encoded(pixels: Pixels, kind: str, icc: bytes | None, quality: int) -> bytes:

@@ -1,14 +1,12 @@
 """The report as one HTML page that holds everything it shows and loads nothing."""
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ramit_model.benchmark.report.renderings import option_text
 from ramit_model.benchmark.report.tables import sections
 from ramit_model.benchmark.results import Results
+from ramit_model.inference.page import data_uri, render
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MEDIA_TYPES = {
@@ -41,25 +39,18 @@ def page(results: Results, pictures: Mapping[str, tuple[bytes, str]]) -> str:
         "Plots": [picture for name, picture in embedded.items() if name not in strips],
         "Images side by side": [picture for name, picture in embedded.items() if name in strips],
     }
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(TEMPLATE.name).render(
-        results=results,
-        sections=[section for section in found if section.anchor != "machine"],
-        machine=next(section for section in found if section.anchor == "machine"),
-        pictures={title: group for title, group in groups.items() if group},
-        options=option_text(results),
-    )
+    values = {
+        "results": results,
+        "sections": [section for section in found if section.anchor != "machine"],
+        "machine": next(section for section in found if section.anchor == "machine"),
+        "pictures": {title: group for title, group in groups.items() if group},
+        "options": option_text(results),
+    }
+    return render(TEMPLATE, values)
 
 
 def _data_uri(name: str, content: bytes) -> str:
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in MEDIA_TYPES:
         raise ValueError(f"{name}: no picture for a page; use {', '.join(MEDIA_TYPES)}")
-    return f"data:{MEDIA_TYPES[suffix]};base64,{base64.b64encode(content).decode()}"
+    return data_uri(content, MEDIA_TYPES[suffix])
