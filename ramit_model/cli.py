@@ -17,6 +17,7 @@ from ramit_model.commands.restore import add_restore
 from ramit_model.commands.version import VersionAction
 from ramit_model.system.environment import set_defaults
 from ramit_model.system.errors import InputError
+from ramit_model.system.processes import process_label
 
 EPILOG = """\
 examples:
@@ -217,7 +218,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(verb: str, message: str) -> int:
-    process = f" [process {os.environ['RANK']}]" if os.environ.get("RANK", "0") != "0" else ""
     for line in message.splitlines():
-        print(f"basicsr {verb}{process}: {line}", file=sys.stderr)
+        print(f"basicsr {verb}{process_label()}: {line}", file=sys.stderr)
     return EXIT_INPUT_ERROR

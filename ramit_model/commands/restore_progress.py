@@ -1,18 +1,17 @@
 """Progress of `basicsr restore`: a bar on a terminal, else a line a minute; lines about single files; a last line."""
 
-import os
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from tqdm import tqdm
-
 from ramit_model.inference.batch.jobs import Job
 from ramit_model.system.errors import printable
+from ramit_model.system.processes import process_label
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
     from typing_extensions import Never  # typing has it from Python 3.11 on
 
 LINE_EVERY = 60.0
@@ -41,7 +40,9 @@ class ProgressReport:
 
     def __enter__(self) -> "ProgressReport":
         self._started = self._said = time.monotonic()
-        if self._stream.isatty() and os.environ.get("RANK", "0") == "0":
+        if self._stream.isatty() and not process_label():
+            from tqdm import tqdm
+
             form = "{percentage:3.0f}% {bar} {desc}, {elapsed} (left: {remaining}){postfix}"
             self._bar = tqdm(total=self._total, file=self._stream, bar_format=form, leave=False, dynamic_ncols=True)
             self._show()
@@ -90,7 +91,7 @@ class ProgressReport:
             parts.append(f"{self._skipped} skipped, being there already (--overwrite restores them again)")
         if self.failures:
             parts.append(f"{self.failures} failed")
-        print(f"{'; '.join(parts)}: {printable(self._where)}{_process()}", flush=True)
+        print(f"{'; '.join(parts)}: {printable(self._where)}{process_label()}", flush=True)
 
     def _rate(self) -> float:
         return self._pixels / MEGA / max(time.monotonic() - self._started, 1e-9)
@@ -112,17 +113,11 @@ class ProgressReport:
         self._bar.set_postfix_str(f"{self._rate():.2g} MP/s" if self._pixels else "", refresh=True)
 
     def _line(self, text: str) -> None:
-        line = f"basicsr restore{_process()}: {text}"
+        line = f"basicsr restore{process_label()}: {text}"
         if self._bar is not None:
             self._bar.write(line, file=self._stream)
         else:
             print(line, file=self._stream, flush=True)
-
-
-def _process() -> str:
-    """Name of this process, if there are several and it is not the first."""
-    rank = os.environ.get("RANK", "0")
-    return "" if rank == "0" else f" [process {rank}]"
 
 
 def _count(number: int) -> str:

@@ -35,6 +35,12 @@ def share_of_this_process() -> tuple[int, int]:
     return 0, 1
 
 
+def process_label() -> str:
+    """Name of this process in messages; nothing if it is the only or the first one that torchrun started."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f" [process {rank}]"
+
+
 def local_rank() -> int:
     """Rank of this process among those on this machine; 0 without a launcher."""
     return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
