@@ -186,7 +186,7 @@ class ChannelAttention(nn.Module):
         super().__init__()
         self.heads, self.head_dim = heads, head_dim
         self.statistics: StatisticsSource | None = None
-        """Where the statistics come from instead of the input, if it is but a tile of the image."""
+        """Source of the statistics in place of the input, if it is but a tile of the image."""
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
         self.proj = Pointwise(heads * head_dim, heads * head_dim)
 

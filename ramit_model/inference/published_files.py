@@ -1,4 +1,4 @@
-"""Where the weights are that a user names: a file, or a published one in ./weights, in the cache, or downloaded."""
+"""Finding the weights that a user names: a file, or a published one in ./weights, in the cache, or downloaded."""
 
 import difflib
 import os
@@ -19,7 +19,7 @@ from ramit_model.system.download import DownloadError, download
 from ramit_model.system.errors import InputError, one_line
 
 FOLDER = Path("weights")
-"""Where the option files expect the published files."""
+"""Folder where the option files expect the published files."""
 MIRROR = "RAMIT_WEIGHTS_URL"
 """Environment variable with the address of a folder that has the published files, to download them from there."""
 
@@ -59,7 +59,7 @@ def _stem(entry: PublishedWeights) -> str:
 
 
 def address(entry: PublishedWeights) -> str:
-    """Where a published file is downloaded from: its authors' repository, or a mirror."""
+    """Address that a published file is downloaded from: its authors' repository, or a mirror."""
     mirror = os.environ.get(MIRROR)
     return f"{mirror.rstrip('/')}/{entry.name}" if mirror else entry.url
 

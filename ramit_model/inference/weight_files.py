@@ -58,7 +58,7 @@ STAND_INS: list[Any] = [
     *((dict, name) for name in DICTS),
     (_empty_dict, "collections.defaultdict"),
 ]
-"""What is read in place of harmless objects that trainings leave beside the weights, by their names."""
+"""Stand-ins, read in place of harmless objects that trainings leave beside the weights, by their names."""
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, without_extras: bool = False) -> Any:
@@ -128,7 +128,7 @@ def _start(path: Path) -> bytes:
 
 
 def _foreign(path: Path, start: bytes) -> str | None:
-    """What else a file is that starts so, and what to do; None if it may hold weights."""
+    """Kind of a file that starts so but holds no weights, and what to do; None if it may hold them."""
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not start:
         return "is empty; copy or download it again"

@@ -11,7 +11,7 @@ DEFAULTS = {
     # GCC's OpenMP, which PyTorch uses on Linux, spins for a moment first: most waits are shorter than falling asleep.
     "GOMP_SPINCOUNT": "1000",
 }
-"""What the `basicsr` command sets, unless the user has."""
+"""Variables that the `basicsr` command sets, unless the user has."""
 
 WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
 """Variables that say how threads wait: where the user has set one, no other is set."""

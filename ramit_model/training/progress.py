@@ -57,7 +57,7 @@ class ProgressLogger:
                 self.tb_logger.add_scalar(name, value, iteration)
 
     def _summary(self, iteration: int, rate: float, seconds: float, losses: dict[str, Any]) -> str:
-        """What the terminal shows beside the number of the iteration."""
+        """Text that the terminal shows beside the number of the iteration."""
         parts = [f"{name.removeprefix('l_')} loss {value:.4g}" for name, value in losses.items()]
         parts += [f"rate {rate:.3g}", f"{seconds:.2g} s an iteration"]
         remaining = self._remaining(iteration)

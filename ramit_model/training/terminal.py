@@ -1,4 +1,4 @@
-"""What a training or a test says on the terminal; the log file has everything."""
+"""Terminal output of a training or a test; the log file has everything."""
 
 import logging
 import sys
@@ -70,7 +70,7 @@ def describe_run(opt: dict[str, Any]) -> str:
 
 
 def describe_device(opt: dict[str, Any]) -> str:
-    """What a run computes on, for example `the CPU (2 threads, compiled kernels)`.
+    """Device of a run, for example `the CPU (2 threads, compiled kernels)`.
 
     Args:
         opt: Options after BasicSR's parser.

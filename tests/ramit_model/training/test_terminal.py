@@ -1,4 +1,4 @@
-"""What a run shows on the terminal, and what only its log file gets."""
+"""Terminal output of a run, and what only its log file gets."""
 
 import io
 import logging
