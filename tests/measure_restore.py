@@ -30,6 +30,7 @@ from ramit_arch import RAMiT
 from ramit_model.cli import main
 from ramit_model.commands import restore
 from ramit_model.inference.batch.jobs import list_jobs
+from ramit_model.inference.batch.made_with import NOTES
 from ramit_model.inference.batch.run import Settings, restore_files
 from ramit_model.inference.pictures.exif import DESCRIPTIVE
 from ramit_model.inference.restorer import Restorer
@@ -124,7 +125,8 @@ def measure_awkward(args: argparse.Namespace) -> int:
             if lost:
                 parts = (f"{key}: {str(before[key])[:40]} -> {str(after.get(key))[:40]}" for key in sorted(lost))
                 wrong.append(f"{where}: {'; '.join(parts)}")
-        leftovers = [path for path in out.rglob("*") if path.is_file() and path not in {job.output for job in jobs}]
+        outputs = {job.output for job in jobs}
+        leftovers = [path for path in out.rglob("*") if path.is_file() and path not in outputs and path.name != NOTES]
         traceback = "Traceback" in done.stderr
         for line in done.stderr.splitlines():
             refusals[re.sub(r"\d+", "N", line.rpartition(": ")[2])[:90]] += 1
@@ -179,8 +181,8 @@ def measure_kills(args: argparse.Namespace) -> int:
         last = os.waitstatus_to_exitcode(
             os.waitpid(forked([str(source), "--weights", str(weights), "-o", str(out)], restorer), 0)[1]
         )
-        names = sorted(path.name for path in out.iterdir())
-        complete = names == sorted(path.name for path in whole.iterdir())
+        names = sorted(path.name for path in out.glob("[!.]*"))
+        complete = names == sorted(path.name for path in whole.glob("[!.]*"))
         same = complete and all((out / n).read_bytes() == (whole / n).read_bytes() for n in names)
         again = [n for n, when in written.items() if (out / n).stat().st_mtime_ns != when]
         print(f"{args.times} kills after {min(moments):.1f} to {max(moments):.1f} s of {duration:.1f} s")

@@ -3,12 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, at_least
 from ramit_model.commands.restore_progress import ProgressReport
 from ramit_model.inference.batch.jobs import DEFAULT_OUT, Job, comparison_folder, list_jobs
+from ramit_model.inference.batch.made_with import check_made_with, made_with, note_made_with
 from ramit_model.inference.pictures.formats import FORMATS, SUFFIXES, format_of
 from ramit_model.inference.precision import PRECISIONS
 from ramit_model.system.errors import InputError, printable
@@ -92,6 +94,11 @@ def _run(args: argparse.Namespace, _: list[str]) -> int:
     rank, processes = share_of_this_process()
     jobs = list_jobs(args.inputs, args.out, args.format)[rank::processes]
     waiting = jobs if args.overwrite else [job for job in jobs if not job.output.is_file()]
+    there = set(jobs) - set(waiting)
+    folder = _folder(args.out)
+    made = made_with(args.weights, args.task, args.self_ensemble) if folder else None
+    if folder and made:
+        check_made_with(folder, [job for job in jobs if job in there], made)
     report = ProgressReport(len(waiting), skipped=len(jobs) - len(waiting), where=_place(args.out, jobs))
     if not waiting and not args.compare:
         report.finish()
@@ -102,13 +109,14 @@ def _run(args: argparse.Namespace, _: list[str]) -> int:
     keep_freed_memory()
     comparisons = _comparisons(args, rank) if args.compare else None
     compared = comparisons.adder(jobs) if comparisons else None
-    settings = Settings(args.quality, args.strip, compared=compared)
+    written = partial(note_made_with, folder, now=made) if folder and made else None
+    settings = Settings(args.quality, args.strip, compared=compared, written=written)
     try:
         with report:
             if waiting:
                 restore_files(waiting, _restorer(args), settings, report)
             if comparisons:
-                compare_files([job for job in jobs if job not in set(waiting)], comparisons.adder(jobs), report)
+                compare_files([job for job in jobs if job in there], comparisons.adder(jobs), report)
                 comparisons.write_page()
     except KeyboardInterrupt:
         print(
@@ -174,6 +182,12 @@ def _restorer(args: argparse.Namespace) -> "Restorer":
         tile=args.tile,
         self_ensemble=args.self_ensemble,
     )
+
+
+def _folder(out: str | None) -> Path | None:
+    """Folder of the results; None where the user names the file."""
+    target = DEFAULT_OUT if out is None else Path(out)
+    return target if target.is_dir() or target.suffix.lower() not in SUFFIXES else None
 
 
 def _place(out: str | None, jobs: Sequence[Job]) -> Path:

@@ -37,12 +37,14 @@ class Settings:
         strip: Whether metadata are dropped, but for the ICC profile.
         threads: Threads that decode, and as many that encode.
         compared: Called with each picture before and after, in any thread; None: nobody asks.
+        written: Called after each output has been written, in any thread; None: nobody asks.
     """
 
     quality: int | None = None
     strip: bool = False
     threads: int = 2
     compared: "Callable[[Job, Picture, Picture], None] | None" = None
+    written: Callable[[Job], None] | None = None
 
 
 class Listener(Protocol):
@@ -102,6 +104,8 @@ def restore_files(jobs: Sequence[Job], restorer: Restorer, settings: Settings, l
         job.output.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers_of(job.output)
         write_atomically(content, job.output)
+        if settings.written is not None:
+            settings.written(job)
         if settings.compared is not None:
             settings.compared(job, restored.before, restored.after)
         return restored.notes + notes

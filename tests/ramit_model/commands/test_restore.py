@@ -18,6 +18,7 @@ from helpers import TINY, photograph, start_process
 
 from ramit_arch import RAMiT
 from ramit_model.cli import main
+from ramit_model.inference.batch.made_with import NOTES
 from ramit_model.inference.pictures.reading import read_picture
 from ramit_model.inference.restorer import restore
 
@@ -49,7 +50,7 @@ def run(*arguments: str | Path) -> int:
 
 def test_a_folder(photos: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(photos, "--weights", weights, "-o", "out") == 0
-    written = sorted(path.relative_to("out") for path in Path("out").rglob("*.*"))
+    written = sorted(path.relative_to("out") for path in Path("out").rglob("[!.]*.*"))
     assert written == sorted(path.relative_to(photos) for path in photos.rglob("*.png"))
     expected = restore(cv2.imread(str(photos / "below/p6.png"))[..., ::-1].copy(), weights)
     assert np.array_equal(cv2.imread("out/below/p6.png")[..., ::-1], expected)
@@ -73,6 +74,28 @@ def test_what_is_there_is_skipped(photos: Path, weights: Path, capsys: pytest.Ca
     assert "7 skipped" in capsys.readouterr().out
     assert run(*arguments, "--overwrite") == 0
     assert all(path.stat().st_mtime_ns != when for path, when in before.items())
+
+
+def test_results_of_other_weights_are_not_skipped(
+    photos: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.pth"
+    torch.manual_seed(1)
+    torch.save(RAMiT(**{key: value for key, value in TINY.items() if key != "type"}).state_dict(), other)
+    assert run(photos / "p0.png", "--weights", weights) == 0
+    assert run(photos / "p1.png", "--weights", other) == 0
+    before = Path("restored/p0.png").read_bytes()
+    capsys.readouterr()
+    assert run(photos / "p*.png", "--weights", other) == 2
+    assert capsys.readouterr().err == (
+        "basicsr restore: restored/p0.png: made with other weights or another setting (tiny.pth); add --overwrite to "
+        "restore again, or give another folder with -o\n"
+    )
+    assert Path("restored/p0.png").read_bytes() == before
+    assert not Path("restored/p2.png").exists()
+    assert run(photos / "p*.png", "--weights", other, "--overwrite") == 0
+    assert Path("restored/p0.png").read_bytes() != before
+    assert run(photos / "p*.png", "--weights", other) == 0
 
 
 def test_nothing_to_do_needs_no_weights(photos: Path, weights: Path) -> None:
@@ -103,7 +126,7 @@ def test_awkward_files(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixt
     for file in bad:
         name = file.name.replace("\n", "\\n")
         assert len([line for line in err.splitlines() if f"/{name}: " in line]) == 1, file.name
-    written = {path.name: path for path in (tmp_path / "out").iterdir()}
+    written = {path.name: path for path in (tmp_path / "out").glob("[!.]*")}
     assert len(written) == len(good)
     for file in good:
         output = written.pop(file.name, None) or written.pop(f"{Path(file.name).stem}.png", None)
@@ -121,7 +144,7 @@ def test_awkward_files(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("form", ["jpg", "webp", "tiff", "png"])
 def test_formats(form: str, photos: Path, weights: Path) -> None:
     assert run(photos / "p1.png", "--weights", weights, "--format", form, "--quality", "90") == 0
-    (written,) = Path("restored").iterdir()
+    (written,) = Path("restored").glob("[!.]*")
     assert written.name == f"p1.{form}"
     assert read_picture(written.read_bytes()).size == (42, 62)
 
@@ -238,7 +261,8 @@ def test_several_processes_share_the_files(photos: Path, weights: Path) -> None:
     ]
     texts = [process.communicate(timeout=120)[0] for process in processes]
     assert [text.split(" restored")[0] for text in texts] == ["4 pictures", "3 pictures"]
-    assert len([path for path in Path("out").rglob("*") if path.is_file()]) == 7
+    assert len(list(Path("out").rglob("*.png"))) == 7
+    assert len(Path("out", NOTES).read_text().splitlines()) == 7
 
 
 def test_compare(photos: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
