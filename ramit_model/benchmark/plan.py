@@ -21,6 +21,7 @@ from ramit_model.config.checks import (
 )
 from ramit_model.config.option_file import Options
 from ramit_model.config.options import expand_sigma_sets, read_options
+from ramit_model.config.trials import try_metrics
 from ramit_model.config.validation import check_schema, suggest
 from ramit_model.system.errors import InputError
 
@@ -231,6 +232,7 @@ def _test_sets(options: Options, file: str) -> list[Options]:
             raise InputError(
                 f"{file}: datasets.{phase}.dataroot_gt: is missing; without GT there is nothing to measure"
             )
+    try_metrics(options, file)
     spread = {"datasets": options["datasets"], "val": options.get("val")}
     expand_sigma_sets(spread, file)
     names = [block["name"] for block in spread["datasets"].values()]

@@ -2,20 +2,32 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 Natural = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Sigma = Annotated[float, Field(ge=0, le=255)]
 Gpus = Annotated[Any, WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 0}]})]
+
+
+def _whole(value: float) -> float:
+    if not value.is_integer():
+        raise ValueError("a whole number")
+    return value
+
+
+Interval = Annotated[float, Field(gt=0), AfterValidator(_whole)]
+"""Number of iterations, which BasicSR's own option files also write as 5e3."""
 
 
 class Block(BaseModel):
     """Mapping whose keys are all known; numbers must be numbers."""
 
     # BasicSR calls an option model_type; pydantic keeps model_ for itself unless told otherwise.
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Typed(BaseModel):

@@ -1,5 +1,6 @@
 """Checks beyond the schema: registry names, arguments, files, devices, and options that must fit together."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -8,9 +9,11 @@ from typing import Any
 
 from ramit_model.config.option_file import Options
 from ramit_model.config.schema import CLEAN, DATASETS, RESTORATION_MODEL_OPTIONS, SCHEDULERS
-from ramit_model.config.validation import check_arguments, check_schema, find, suggest
+from ramit_model.config.trials import try_losses, try_metrics, try_optimizer
+from ramit_model.config.validation import check_arguments, check_kinds, check_schema, find, suggest
 from ramit_model.data.patches import PATCH_DATASETS
 from ramit_model.system.errors import InputError
+from ramit_model.system.files import check_folder
 
 COMPILERS = ("c++", "g++", "clang++", "cl")
 
@@ -26,6 +29,7 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
         if options.get(key) in (None, "", {}):
             raise InputError(f"{file}: {key}: is missing; add it")
     check_name(options["name"], file)
+    _check_folders(options, is_train)
     find(MODEL_REGISTRY, options["model_type"], f"{file}: model_type")
     check_device(options, file)
     check_network(options, file)
@@ -39,13 +43,15 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
             raise InputError(f"{file}: path.{key}: {value}: no such file; check the path, or write ~ to do without")
     val = options.get("val") or {}
     check_metrics(val.get("metrics") or {}, file)
+    try_metrics(options, file)
     if val.get("tile") and options["model_type"] != "RestorationModel":
         raise InputError(f"{file}: val.tile: {options['model_type']} has none; use RestorationModel")
     if is_train:
         _check_training(options["train"], file)
-        if options["model_type"] == "RestorationModel":
-            _check_schedule(options, file)
-        else:
+        _check_schedule(options, file)
+        _check_logger(options["logger"], f"{file}: logger")
+        try_losses(options, file)
+        if options["model_type"] != "RestorationModel":
             for key in RESTORATION_MODEL_OPTIONS:
                 if options["train"].get(key):
                     raise InputError(f"{file}: train.{key}: {options['model_type']} has none; use RestorationModel")
@@ -59,6 +65,29 @@ def check_name(name: Any, file: str) -> None:
         raise InputError(f"{file}: name: {name!r} names a folder; use letters, digits and . + - _ only")
 
 
+def _check_folders(options: Options, is_train: bool) -> None:
+    """Check that the folders of a run can be made."""
+    homes = ["experiments"] if is_train else ["results"]
+    if (options.get("logger") or {}).get("use_tb_logger") and is_train:
+        homes.append("tb_logger")
+    for home in homes:
+        check_folder(Path(home, str(options["name"])))
+
+
+def _check_logger(logger: Options, where: str) -> None:
+    """Check that what logs a training is installed."""
+    project = (logger.get("wandb") or {}).get("project")
+    if project is not None and not logger.get("use_tb_logger"):
+        raise InputError(
+            f"{where}.use_tb_logger: must be true with {where.rpartition(' ')[2]}.wandb; or write wandb: ~"
+        )
+    wanted = {"use_tb_logger": "tensorboard"} if logger.get("use_tb_logger") else {}
+    for key, package in (wanted | ({"wandb": "wandb"} if project is not None else {})).items():
+        if importlib.util.find_spec(package) is None:
+            off = "false" if key == "use_tb_logger" else "~"
+            raise InputError(f"{where}.{key}: {package} is not installed; pip install {package}, or write {key}: {off}")
+
+
 def check_metrics(metrics: Options, file: str) -> None:
     """Check that metrics are registered and have the arguments that they take."""
     from ramit_model.basicsr_bridge import METRIC_REGISTRY
@@ -67,6 +96,12 @@ def check_metrics(metrics: Options, file: str) -> None:
         where = f"{file}: val.metrics.{name}"
         function = find(METRIC_REGISTRY, metric["type"], f"{where}.type")
         check_arguments(function, metric, where, ignore=("type", "better"), given=("img", "img2"))
+        check_kinds(function, metric, where)
+        border = metric.get("crop_border", 0)
+        if type(border) is not int or border < 0:
+            raise InputError(f"{where}.crop_border: must be a whole number from 0 up, not {border!r}")
+        if metric.get("better", "higher") not in ("higher", "lower"):
+            raise InputError(f"{where}.better: must be higher or lower, not {metric['better']!r}")
 
 
 def check_device(options: Options, file: str) -> None:
@@ -141,6 +176,12 @@ def _check_schedule(options: Options, file: str) -> None:
         schedule = Schedule.from_options(options, world_size)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
+    periods = train["scheduler"].get("periods")
+    if periods and options["model_type"] != "RestorationModel" and sum(periods) < train["total_iter"]:
+        raise InputError(
+            f"{file}: train.scheduler.periods: end after {sum(periods)} iterations, but total_iter is "
+            f"{train['total_iter']}; lengthen the last one"
+        )
     parts = world_size * train.get("accumulate", 1)
     for stage in schedule.stages:
         if stage.batch_size % parts:
@@ -171,9 +212,17 @@ def _check_training(train: Options, file: str) -> None:
         if train.get(key):
             loss = find(LOSS_REGISTRY, train[key]["type"], f"{file}: train.{key}.type")
             check_arguments(loss, train[key], f"{file}: train.{key}", ignore=("type",))
+            check_kinds(loss, train[key], f"{file}: train.{key}")
     if train["optim_g"]["type"] != "Adam":
         raise InputError(f"{file}: train.optim_g.type: BasicSR offers Adam only, not {train['optim_g']['type']!r}")
-    check_arguments(torch.optim.Adam, train["optim_g"], f"{file}: train.optim_g", ignore=("type",), given=("params",))
+    where = f"{file}: train.optim_g"
+    check_arguments(torch.optim.Adam, train["optim_g"], where, ignore=("type",), given=("params",))
+    check_kinds(torch.optim.Adam, train["optim_g"], where)
+    if "lr" not in train["optim_g"]:
+        raise InputError(f"{where}.lr: is missing; add it, for example 0.0004")
+    try_optimizer(train["optim_g"], where)
+    if not train["optim_g"]["lr"] > 0:
+        raise InputError(f"{where}.lr: must be above 0, not {train['optim_g']['lr']!r}")
     schema = find(SCHEDULERS, train["scheduler"]["type"], f"{file}: train.scheduler.type")
     check_schema(schema, train["scheduler"], f"{file}: train.scheduler.")
 

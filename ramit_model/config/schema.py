@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ramit_model.config.blocks import Block, Count, Gpus, Natural, Positive, Sigma, Typed
+from ramit_model.config.blocks import Block, Count, Gpus, Interval, Natural, NotNegative, Positive, Seed, Sigma, Typed
 from ramit_model.inference.precision import LowPrecision
 
 
@@ -146,10 +146,10 @@ class MultiStep(Block):
     """Rate that is multiplied by a factor at each milestone."""
 
     type: str = Field(description="MultiStepLR or MultiStepRestartLR.")
-    milestones: list[int] = Field(description="Iterations after which the rate falls, from the end of a warm start.")
-    gamma: float = Field(0.1, description="Factor at each milestone.")
-    restarts: list[int] = Field(default=[0], description="Iterations at which the schedule restarts.")
-    restart_weights: list[float] = Field(default=[1], description="Factor of the base rate at each restart.")
+    milestones: list[Count] = Field(description="Iterations after which the rate falls, from the end of a warm start.")
+    gamma: NotNegative = Field(0.1, description="Factor at each milestone.")
+    restarts: list[Count] = Field(default=[0], description="Iterations at which the schedule restarts.")
+    restart_weights: list[NotNegative] = Field(default=[1], description="Factor of the base rate at each restart.")
 
 
 class CosineAnnealing(Block):
@@ -157,8 +157,8 @@ class CosineAnnealing(Block):
 
     type: str = Field(description="CosineAnnealingRestartLR.")
     periods: Annotated[list[Natural], Field(min_length=1)] = Field(description="Iterations of each period.")
-    restart_weights: list[float] = Field(default=[1], description="Factor of the base rate in each period.")
-    eta_min: float = Field(default=0, description="Lowest rate.")
+    restart_weights: list[NotNegative] = Field(default=[1], description="Factor of the base rate in each period.")
+    eta_min: NotNegative = Field(default=0, description="Lowest rate.")
 
 
 class Train(Block):
@@ -202,7 +202,7 @@ class Val(Block):
     """Validation and tests."""
 
     save_img: bool = Field(description="Save the restored images.")
-    val_freq: Positive | None = Field(default=None, description="Iterations between validations.")
+    val_freq: Interval | None = Field(default=None, description="Iterations between validations.")
     suffix: str | None = Field(
         default=None,
         description="Appended to the names of saved images; ~ appends the name of the run. Tests must have it.",
@@ -224,14 +224,14 @@ class Val(Block):
 class TrainVal(Val):
     """Validation during a training."""
 
-    val_freq: Positive = Field(description="Iterations between validations.")
+    val_freq: Interval = Field(description="Iterations between validations.")
 
 
 class Logger(Block):
     """Log lines and checkpoints of a training."""
 
     print_freq: Natural = Field(description="Iterations between log lines.")
-    save_checkpoint_freq: Positive = Field(description="Iterations between checkpoints, all of which are kept.")
+    save_checkpoint_freq: Interval = Field(description="Iterations between checkpoints, all of which are kept.")
     use_tb_logger: bool = Field(description="Write TensorBoard files into `tb_logger/NAME`.")
     wandb: dict[str, Any] | None = Field(default=None, description="Weights & Biases: `{project: NAME, resume_id: ~}`.")
 
@@ -245,7 +245,7 @@ class Common(Block):
     model_type: str = Field(description="Trainer; RestorationModel or a model of BasicSR's.")
     scale: Natural = Field(description="Output size over input size; 1 for all tasks but super-resolution.")
     num_gpu: Gpus = Field(description="GPUs, or auto for those that there are; 0 runs on the CPU.")
-    manual_seed: int | None = Field(
+    manual_seed: Seed | None = Field(
         default=None, description="Seed of all random numbers; ~ takes another in each run."
     )
     datasets: dict[str, dict[str, Any]] = Field(

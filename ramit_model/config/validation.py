@@ -33,6 +33,8 @@ def _explain(problem: ErrorDetails, schema: type[BaseModel]) -> str:
         return f"{key}: is missing; add it"
     if isinstance(value, str) and re.search(r"int|float|number|literal", problem["type"]) and is_number(value):
         return f"{key}: YAML reads {value} as text; write {as_yaml_number(value)}"
+    if problem["type"] == "value_error":  # of our own
+        return f"{key}: must be {problem['ctx']['error']}, not {value!r}"
     expected = re.sub(r"a valid dictionary or instance of \w+", "a block of options", problem["msg"])
     for words, plain in (("Input should be ", ""), ("a valid integer", "an integer"), ("a valid ", "a ")):
         expected = expected.replace(words, plain)
@@ -93,6 +95,50 @@ def find(registry: Any, name: Any, where: str) -> Any:
         if candidate in registry:
             return registry.get(candidate)
     raise InputError(f"{where}: {name!r} is not registered{suggest(str(name), registry.keys())}")
+
+
+def required_arguments(function: Callable[..., Any]) -> list[str]:
+    """Names of the arguments of `function` that have no default."""
+    return [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is inspect.Parameter.empty
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    ]
+
+
+def check_kinds(function: Callable[..., Any], block: Mapping[str, Any], where: str) -> None:
+    """Check that the values of arguments are of the kinds of their defaults: yes or no, a number, text, a list."""
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name not in block or (block[name] is None and parameter.default is None):
+            continue
+        if (kind := _kind(parameter)) and not _is(block[name], kind):
+            raise InputError(f"{where}.{name}: must be {kind}, not {block[name]!r}")
+
+
+def _kind(parameter: inspect.Parameter) -> str | None:
+    """Kind of value that an argument takes, by its default, in words; None if that is open."""
+    default = parameter.default
+    if isinstance(default, bool) or (default is None and "bool" in str(parameter.annotation)):
+        return "true or false"
+    if isinstance(default, int | float):
+        return "a finite number"
+    if isinstance(default, str):
+        return "text"
+    if isinstance(default, tuple) and all(isinstance(part, int | float) for part in default):
+        return f"a list of {len(default)} numbers, such as {list(default)}"
+    return None
+
+
+def _is(value: Any, kind: str) -> bool:
+    if kind == "true or false":
+        return isinstance(value, bool)
+    if kind == "a finite number":
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if kind == "text":
+        return isinstance(value, str)
+    wanted = int(kind.split()[3])
+    return isinstance(value, list) and len(value) == wanted and all(_is(part, "a finite number") for part in value)
 
 
 def check_arguments(

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ramit_model.system.errors import InputError
+
 
 def write_atomically(
     content: bytes | bytearray | memoryview | Iterable[bytes | memoryview], path: str | os.PathLike[str]
@@ -38,6 +40,21 @@ def write_atomically(
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Check that a folder is there and can be written into, or that it can be made; makes nothing.
+
+    Raises:
+        InputError: It or a folder above it is a file, a symbolic link to nowhere, or protected.
+    """
+    path = Path(path)
+    place = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
+    if not place.is_dir():
+        what = "a symbolic link that leads nowhere" if place.is_symlink() else "a file"
+        raise InputError(f"{place}: is {what}, where a folder is needed; remove or rename it, or choose another folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{place}: nothing can be written there (no permission); choose another folder")
 
 
 def write_csv_atomically(rows: Iterable[Iterable[Any]], path: str | os.PathLike[str]) -> None:

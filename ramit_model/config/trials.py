@@ -1,0 +1,243 @@
+"""Trials: losses, optimizer and metrics are built and used once on small random tensors, before anything runs."""
+
+import copy
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ramit_model.config.option_file import Options
+from ramit_model.config.schema import CLEAN, DATASETS
+from ramit_model.config.validation import required_arguments
+from ramit_model.system.errors import InputError, one_line
+
+SIDE = 192
+"""Side in pixels of the images that metrics are tried on where the sizes of the real ones are not known."""
+
+ENOUGH = 256
+"""Side of a part of an image, besides its border, on which metrics are tried for the whole."""
+
+VGG_WEIGHTS = "vgg19-dcbb9e9d.pth"
+"""File of `experiments/pretrained_models` that BasicSR's perceptual loss takes instead of a download."""
+
+
+def try_losses(options: Options, file: str) -> None:
+    """Compute the losses of a training, and their gradient, for random images of the smallest patch.
+
+    Raises:
+        InputError: One cannot be built or computed, is not a finite number of at least 0, or all together have no
+            gradient.
+    """
+    from ramit_model.basicsr_bridge import LOSS_REGISTRY
+
+    train, side = options["train"], _smallest_patch(options)
+    channels = _channels(options["datasets"].get("train", {}))
+    gradients = []
+    for key in ("pixel_opt", "perceptual_opt"):
+        if not train.get(key):
+            continue
+        kind = LOSS_REGISTRY.get(train[key]["type"])
+
+        def compute(arguments: Options, kind: Any = kind) -> Tensor:
+            return _gradient(kind(**arguments), channels, side)
+
+        gradients.append(attempt(compute, train[key], kind, f"{file}: train.{key}"))
+    if not any(gradient.any() for gradient in gradients):
+        raise InputError(
+            f"{file}: train.pixel_opt: the losses have no gradient, so that nothing would be trained; "
+            "raise a loss_weight"
+        )
+
+
+def _gradient(loss: Any, channels: int, side: int) -> Tensor:
+    """Gradient of a loss of BasicSR's between random images, which `check_losses` computes as a training does.
+
+    Raises:
+        ValueError: The loss is no single finite number from 0 up.
+    """
+    generator = torch.Generator().manual_seed(0)
+    target, output = (torch.rand(1, channels, side, side, generator=generator) for _ in range(2))
+    output.requires_grad_()
+    result = loss(output, target)
+    parts = [part for part in (result if isinstance(result, tuple) else (result,)) if part is not None]
+    for part in parts:
+        if part.numel() != 1:
+            raise ValueError("gives one number for each pixel; a training needs a single one (mean or sum)")
+        if not math.isfinite(part.item()) or part.item() < 0:
+            raise ValueError(f"gives a loss of {part.item():g}; it must be a finite number from 0 up")
+    if not parts:
+        raise ValueError("gives no loss; raise a weight")
+    torch.stack([part.reshape(()) for part in parts]).sum().backward()
+    gradient = output.grad if output.grad is not None else torch.zeros_like(output)
+    if not gradient.isfinite().all():
+        raise ValueError("gives a gradient that is not finite")
+    return gradient
+
+
+def try_optimizer(block: Options, where: str) -> None:
+    """Take a step of Adam with these arguments.
+
+    Raises:
+        InputError: An argument is of a wrong kind or out of range.
+    """
+
+    def step(arguments: Options) -> None:
+        parameter = nn.Parameter(torch.ones(2))
+        optimizer = torch.optim.Adam([parameter], **arguments)
+        parameter.grad = torch.tensor([1.0, -1.0])
+        optimizer.step()
+        if not parameter.isfinite().all():
+            raise ValueError("leads to weights that are not finite")
+
+    if not torch.cuda.is_available():  # what a CPU cannot try
+        block = {key: value for key, value in block.items() if key != "capturable" or value is not True}
+    attempt(step, block, torch.optim.Adam, where)
+
+
+def try_metrics(options: Options, file: str) -> None:
+    """Measure random images as large as the smallest image of each validation or test set.
+
+    Raises:
+        InputError: A metric cannot be computed, or is not a number.
+    """
+    from ramit_model.basicsr_bridge import METRIC_REGISTRY
+
+    metrics = (options.get("val") or {}).get("metrics") or {}
+    if not metrics:
+        return
+    for smallest in _smallest_images(options):
+        for name, block in metrics.items():
+            function = METRIC_REGISTRY.get(block["type"])
+
+            def measure(arguments: Options, function: Any = function, smallest: _Smallest = smallest) -> None:
+                if math.isnan(float(function(**smallest.images(arguments.get("crop_border", 0)), **arguments))):
+                    raise ValueError("the result is not a number, for too little is left of the image")
+
+            ignored = {key: value for key, value in block.items() if key != "better"}
+            attempt(measure, ignored, function, f"{file}: val.metrics.{name}", f" ({smallest})")
+
+
+def attempt(
+    function: Callable[[Options], Any], block: Mapping[str, Any], taken_by: Any, where: str, remark: str = ""
+) -> Any:
+    """Call a function with the arguments in an option block, without its type; name the option that makes it fail.
+
+    Args:
+        function: Takes the arguments.
+        block: Option block.
+        taken_by: Function or class that the arguments are for.
+        where: File and key of the block.
+        remark: Appended to the message.
+
+    Returns:
+        The result of `function`.
+
+    Raises:
+        InputError: The function fails. The option is the first without which it does not.
+    """
+    arguments = {key: value for key, value in block.items() if key != "type"}
+    failure = _failure(function, arguments)
+    if not isinstance(failure, Exception):
+        return failure
+    if isinstance(failure, OSError):
+        raise InputError(
+            f"{where}: weights that it needs cannot be fetched or read ({one_line(failure)}); connect to the network, "
+            f"or put {VGG_WEIGHTS} of download.pytorch.org/models into experiments/pretrained_models"
+        ) from None
+    required = [key for key in arguments if key in required_arguments(taken_by)]
+    tried = {key: arguments[key] for key in required}
+    blamed = required[0] if len(required) == 1 and arguments[required[0]] else None
+    error = _failure(function, tried)
+    if not isinstance(error, Exception):
+        for key in (key for key in arguments if key not in required):
+            tried[key] = arguments[key]
+            error = _failure(function, tried)
+            if isinstance(error, Exception):
+                blamed = key
+                break
+    reason = one_line(error if isinstance(error, Exception) else failure)
+    option = f"{where}.{blamed}: {arguments[blamed]!r}" if blamed else where
+    raise InputError(f"{option}: {reason}{remark}") from None
+
+
+def _failure(function: Callable[[Options], Any], arguments: Options) -> Any:
+    """Result of a call, or the exception that it raises."""
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # what matters of them is an error here
+            return function(copy.deepcopy(arguments))
+    except InputError:
+        raise
+    except Exception as error:  # libraries raise nearly anything for arguments that they do not understand
+        return error
+
+
+def _smallest_patch(options: Options) -> int:
+    """Side of the smallest GT patch of a training, pixels."""
+    progressive, dataset = options["train"].get("progressive"), options["datasets"].get("train", {})
+    if progressive:
+        return int(min(progressive["patch_sizes"])) * int(options["scale"])
+    return int(dataset.get("gt_size") or SIDE)
+
+
+def _channels(dataset: Options) -> int:
+    return 1 if dataset.get("color") else 3
+
+
+@dataclass(frozen=True)
+class _Smallest:
+    """Smallest image of a set.
+
+    Attributes:
+        phase: Key of the set in `datasets`.
+        name: Key or file of the image.
+        size: Height and width, pixels.
+        channels: 3, or 1 for gray.
+    """
+
+    phase: str
+    name: str
+    size: tuple[int, int]
+    channels: int
+
+    def __str__(self) -> str:
+        height, width = self.size
+        return f"{self.name} of datasets.{self.phase}, {width}x{height} pixels, is the smallest"
+
+    def images(self, border: int) -> dict[str, Any]:
+        """Two random images as metrics take them, 8-bit, (H, W, 3) or (H, W); of large ones a part will do."""
+        rng = np.random.default_rng(0)
+        shape = tuple(min(side, ENOUGH + 2 * border) for side in self.size)
+        shape += (self.channels,) if self.channels > 1 else ()
+        return {name: rng.integers(0, 256, shape, dtype=np.uint8) for name in ("img", "img2")}
+
+
+def _smallest_images(options: Options) -> Iterator[_Smallest]:
+    """The smallest image of each validation or test set with GT."""
+    for phase, block in options["datasets"].items():
+        if phase.partition("_")[0] == "train" or not isinstance(block, dict) or not block.get("dataroot_gt"):
+            continue
+        found = _smallest_image(block, options["scale"]) if block.get("type") in DATASETS else None
+        name, size = found or ("an image", (SIDE, SIDE))
+        yield _Smallest(phase, name, size, _channels(block))
+
+
+def _smallest_image(block: Options, scale: int) -> tuple[str, tuple[int, int]] | None:
+    """Name and size of the GT image with the shortest side, from headers; None if none tells its size."""
+    from ramit_model.data.clean import CleanImageDataset
+    from ramit_model.data.paired import PairedRestorationDataset
+
+    if block["type"] not in (CLEAN, "PairedRestorationDataset", "PairedImageDataset"):
+        return None
+    kind = CleanImageDataset if block["type"] == CLEAN else PairedRestorationDataset
+    roots = {key: os.path.expanduser(block[key]) for key in ("dataroot_gt", "dataroot_lq") if block.get(key)}  # noqa: PTH111
+    dataset = kind({**copy.deepcopy(block), **roots, "phase": "val", "scale": scale})
+    sizes = zip(dataset.gt_paths, dataset.reader.sizes(dataset.gt_paths, "gt"), strict=True)
+    known = [(path, size) for path, size in sizes if size]
+    return min(known, key=lambda image: min(image[1]), default=None)

@@ -1,0 +1,154 @@
+"""Values that are well-formed but fail in use end before anything runs: one line with the key and the reason."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import changed, testing_options, training_options
+from torch import Tensor, nn
+
+import ramit_model.basicsr_bridge as bridge
+from ramit_model.config.options import load_options
+from ramit_model.config.trials import attempt
+from ramit_model.system.errors import InputError
+
+CHARBONNIER = {"type": "CharbonnierLoss", "eps": -1}
+SSIM = {"type": "calculate_ssim", "crop_border": 2}
+COSINE = {"type": "CosineAnnealingRestartLR", "periods": [8]}
+
+MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
+    "border with a point": ("val.metrics.psnr.crop_border", 2.0, ["val.metrics.psnr.crop_border", "not 2.0"]),
+    "negative border": ("val.metrics.psnr.crop_border", -1, ["val.metrics.psnr.crop_border", "not -1"]),
+    "border of the whole image": (
+        "val.metrics.psnr.crop_border",
+        20,
+        ["psnr.crop_border: 20", "datasets.val", "64x40"],
+    ),
+    "too little for the window": ("val.metrics.ssim.crop_border", 15, ["ssim.crop_border: 15", "too little is left"]),
+    "yes as text": ("val.metrics.psnr.test_y_channel", "maybe", ["psnr.test_y_channel", "true or false", "'maybe'"]),
+    "neither higher nor lower": ("val.metrics.psnr.better", "bigger", ["psnr.better", "higher or lower"]),
+    "unknown order": ("val.metrics.ssim", {**SSIM, "input_order": "XYZ"}, ["val.metrics.ssim.input_order: 'XYZ'"]),
+    "tuple as text": ("train.optim_g.betas", "(0.9,0.99)", ["train.optim_g.betas", "list of 2 numbers"]),
+    "one beta": ("train.optim_g.betas", [0.9], ["train.optim_g.betas", "list of 2 numbers"]),
+    "beta out of range": ("train.optim_g.betas", [1.5, 0.9], ["train.optim_g.betas: [1.5, 0.9]"]),
+    "negative rate": ("train.optim_g.lr", -1, ["train.optim_g.lr: -1"]),
+    "rate of 0": ("train.optim_g.lr", 0, ["train.optim_g.lr: must be above 0"]),
+    "rate that is no number": ("train.optim_g.lr", float("nan"), ["train.optim_g.lr", "finite number"]),
+    "infinite rate": ("train.optim_g.lr", float("inf"), ["train.optim_g.lr", "finite number"]),
+    "yes for a rate": ("train.optim_g.lr", True, ["train.optim_g.lr", "finite number"]),
+    "no rate": ("train.optim_g.lr", ..., ["train.optim_g.lr: is missing"]),
+    "no weight decay": ("train.optim_g.weight_decay", None, ["train.optim_g.weight_decay", "None"]),
+    "negative epsilon": ("train.optim_g.eps", -1, ["train.optim_g.eps: -1"]),
+    "number for yes": ("train.optim_g.fused", 3, ["train.optim_g.fused", "true or false"]),
+    "unknown reduction": ("train.pixel_opt.reduction", "avg", ["train.pixel_opt.reduction: 'avg'"]),
+    "a loss for each pixel": ("train.pixel_opt.reduction", "none", ["train.pixel_opt.reduction: 'none'", "mean"]),
+    "weight as text": ("train.pixel_opt.loss_weight", "1", ["train.pixel_opt.loss_weight", "'1'"]),
+    "negative weight": ("train.pixel_opt.loss_weight", -1, ["train.pixel_opt.loss_weight: -1"]),
+    "weight of 0": ("train.pixel_opt.loss_weight", 0, ["train.pixel_opt", "no gradient"]),
+    "loss that is no number": ("train.pixel_opt", CHARBONNIER, ["train.pixel_opt.eps: -1", "nan"]),
+    "negative factor": ("train.scheduler.gamma", -1, ["train.scheduler.gamma"]),
+    "negative lowest rate": ("train.scheduler", {**COSINE, "eta_min": -1}, ["train.scheduler.eta_min"]),
+    "negative seed": ("manual_seed", -5, ["manual_seed"]),
+    "huge seed": ("manual_seed", 10**20, ["manual_seed"]),
+    "half an iteration": ("logger.save_checkpoint_freq", 2.5, ["logger.save_checkpoint_freq", "a whole number"]),
+    "never": ("val.val_freq", float("inf"), ["val.val_freq", "finite"]),
+    "wandb without TensorBoard": ("logger.wandb", {"project": "x"}, ["logger.use_tb_logger", "wandb"]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_values_are_tried_before_anything_runs(
+    mistake: str,
+    pairs: Path,
+    write_options: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    key, value, parts = MISTAKES[mistake]
+    path = write_options(changed(training_options(pairs), key, value))
+    with pytest.raises(InputError) as caught:
+        load_options(path, is_train=True)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+    assert list(tmp_path.iterdir()) == [path]
+    assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
+
+
+def test_a_test_tries_its_metrics(pairs: Path, write_options: Callable[..., Path]) -> None:
+    path = write_options(changed(testing_options(pairs), "val.metrics.psnr.crop_border", 20))
+    with pytest.raises(InputError, match=r"psnr\.crop_border: 20: .* of datasets\.test, 64x40 pixels"):
+        load_options(path, is_train=False)
+
+
+def test_wandb_must_be_installed(pairs: Path, write_options: Callable[..., Path]) -> None:
+    options = changed(training_options(pairs), "logger.wandb", {"project": "x"})
+    options = changed(options, "logger.use_tb_logger", True)
+    with pytest.raises(InputError, match=r"logger\.wandb: wandb is not installed; pip install wandb"):
+        load_options(write_options(options), is_train=True)
+
+
+def test_cosine_periods_of_basicsrs_model_reach_the_end(pairs: Path, write_options: Callable[..., Path]) -> None:
+    options = changed(training_options(pairs), "train.scheduler", {**COSINE, "periods": [7]})
+    load_options(write_options(options), is_train=True)  # ours keeps the last rate
+    with pytest.raises(InputError, match=r"train\.scheduler\.periods: end after 7 iterations, but total_iter is 8"):
+        load_options(write_options(changed(options, "model_type", "SRModel")), is_train=True)
+
+
+def test_weights_that_a_loss_fetches(
+    pairs: Path, write_options: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FromTheNetwork(nn.Module):
+        def __init__(self, layer_weights: dict[str, float]) -> None:
+            raise OSError("<urlopen error [Errno -2] Name or service not known>")
+
+    monkeypatch.setitem(bridge.LOSS_REGISTRY._obj_map, "FromTheNetwork", FromTheNetwork)
+    loss = {"type": "FromTheNetwork", "layer_weights": {"conv5_4": 1}}
+    path = write_options(changed(training_options(pairs), "train.perceptual_opt", loss))
+    with pytest.raises(InputError, match=r"train\.perceptual_opt: .* cannot be fetched .*pretrained_models"):
+        load_options(path, is_train=True)
+
+
+def test_the_option_that_fails_is_named() -> None:
+    def function(needed: int, first: int = 0, second: int = 0) -> None:
+        """Stand for a loss that looks at its second option only in use."""
+        if second == 2:
+            raise KeyError("two")
+
+    with pytest.raises(InputError, match=r"^where\.second: 2: two \(remark\)$"):
+        attempt(
+            lambda a: function(**a), {"type": "x", "needed": 1, "first": 1, "second": 2}, function, "where", " (remark)"
+        )
+
+
+def test_losses_of_others_may_be_any_module(
+    pairs: Path, write_options: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(nn.Module):
+        def forward(self, output: Tensor, target: Tensor) -> Tensor:
+            return (output - target).square().mean()
+
+    monkeypatch.setitem(bridge.LOSS_REGISTRY._obj_map, "Own", Own)
+    load_options(write_options(changed(training_options(pairs), "train.pixel_opt", {"type": "Own"})), is_train=True)
+
+
+def test_folders_of_a_run(
+    pairs: Path, write_options: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    training = write_options(training_options(pairs), "training.yml")
+    testing = write_options(testing_options(pairs), "testing.yml")
+    Path("results").touch()
+    Path("experiments").mkdir()
+    Path("experiments/tiny").symlink_to("/nowhere")
+    with pytest.raises(InputError, match="results: is a file, where a folder is needed"):
+        load_options(testing, is_train=False)
+    with pytest.raises(InputError, match="experiments/tiny: is a symbolic link that leads nowhere"):
+        load_options(training, is_train=True)
+    Path("experiments/tiny").unlink()
+    load_options(training, is_train=True)
