@@ -143,6 +143,13 @@ CHANGES = (
         "pipeline",
     ),
     Change(
+        "basicsr.train:copy_opt_file",
+        "It reads option files in the encoding of the locale, and fails for the copy in the experiment itself.",
+        "all",
+        f"{CHANGES_IN}:copy_option_file",
+        "pipeline",
+    ),
+    Change(
         "basicsr.train:get_root_logger",
         "The terminal got hundreds of lines: the banner, all options, every layer of the network.",
         "all",

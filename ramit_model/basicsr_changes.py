@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 import types
 from argparse import Namespace
 from collections.abc import Iterable
@@ -258,6 +259,23 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
             opt["val"]["val_freq"] = 8
         opt["logger"].update(print_freq=1, save_checkpoint_freq=8)
     return opt, Namespace(opt=run.file)
+
+
+def copy_option_file(opt_file: str, experiments_root: str) -> None:
+    """`basicsr.utils.options.copy_opt_file`: keep the option file in the experiment, in UTF-8, under time and command.
+
+    Args:
+        opt_file: The option file; may be the copy itself, as when a training goes on from its own folder.
+        experiments_root: Folder of the experiment.
+    """
+    from ramit_model.config.option_file import decode
+    from ramit_model.system.files import write_atomically
+
+    if _runs[0].options["rank"] == 0:
+        text = decode(Path(opt_file).read_bytes(), opt_file)
+        head = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {' '.join(sys.argv)}\n\n"
+        content = (head + text).encode("utf-8", "backslashreplace")
+        write_atomically(content, Path(experiments_root, Path(opt_file).name))
 
 
 def start_log(

@@ -10,7 +10,7 @@ from typing import Any
 import ramit_model
 from ramit_model.benchmark import published
 from ramit_model.benchmark.results import PYTORCH, Case
-from ramit_model.benchmark.schema import BenchmarkNetwork, BenchmarkOptions, BenchmarkVal, Cost, Strip
+from ramit_model.benchmark.schema import BLOCKS, BenchmarkNetwork, BenchmarkOptions, BenchmarkVal, Cost, Strip
 from ramit_model.config.checks import (
     check_compiler,
     check_dataset,
@@ -139,7 +139,7 @@ def load_plan(
     """
     ramit_model.register()
     file = str(path)
-    options = read_options(path, forced, leave_out=("networks", "datasets"))
+    options = read_options(path, forced, leave_out=("networks", "datasets"), schema=BenchmarkOptions, blocks=BLOCKS)
     check_schema(BenchmarkOptions, options, f"{file}: ")
     check_name(options["name"], file)
     options.setdefault("num_gpu", "auto")

@@ -1,8 +1,9 @@
 """Option files as plain data, and replacements from the command line."""
 
+import codecs
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,19 @@ import yaml
 from ramit_model.system.errors import InputError
 
 Options = dict[str, Any]
+
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    # Before UTF-16, whose mark begins alike.
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""First bytes of text files -> their encoding."""
+
+WITHOUT_TEXT = (yaml.StreamStartToken, yaml.StreamEndToken, yaml.BlockEndToken)
+"""Tokens of YAML that stand for no characters, wherever they are."""
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -35,13 +49,11 @@ def read_yaml(path: str | os.PathLike[str]) -> Options:
         InputError: The file is missing, not YAML or not a mapping, or has a Python tag or a duplicate key.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = decode(Path(path).read_bytes(), path)
     except FileNotFoundError:
         near = difflib.get_close_matches(Path(path).name, _names_beside(path), n=1)
         hint = f"did you mean {Path(path).with_name(near[0])}?" if near else "check the path"
         raise InputError(f"{path}: no such option file; {hint}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; -opt takes a YAML option file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; -opt takes a YAML option file") from None
     try:
@@ -65,30 +77,80 @@ def _names_beside(path: str | os.PathLike[str]) -> list[str]:
     return [p.name for p in folder.glob("*.yml")] if folder.is_dir() else []
 
 
-def override(options: Options, entries: Iterable[str], path: str | os.PathLike[str]) -> None:
+def decode(content: bytes, path: str | os.PathLike[str]) -> str:
+    """Text of an option file: UTF-8, or UTF-16 or UTF-32 with a byte order mark, as some editors save it.
+
+    Raises:
+        InputError: It is neither.
+    """
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if content.startswith(mark):
+            try:
+                return content.decode(encoding)
+            except UnicodeDecodeError:
+                raise InputError(f"{path}: begins as {encoding} but is not; save it as UTF-8") from None
+    if b"\0" in content:
+        raise InputError(f"{path}: not a text file in UTF-8; -opt takes a YAML option file")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}: line {line} is not UTF-8; save the file as UTF-8 in your editor") from None
+
+
+def override(
+    options: Options,
+    entries: Iterable[str],
+    path: str | os.PathLike[str],
+    is_text: Callable[[Sequence[str]], bool] = lambda _: False,
+) -> None:
     """Set single options in place, as BasicSR's `--force_yml key:subkey=value` does, without executing anything.
 
     Args:
         options: Parsed option file.
         entries: `key:subkey=value`; the value is read as YAML (and `none` as empty).
         path: The option file, for messages.
+        is_text: Whether the option at these keys is text; its value is taken as it is typed.
 
     Raises:
         InputError: An entry has no `=`, names a block that is not there, or its value is not YAML.
     """
     for entry in entries:
-        keys, equals, text = entry.partition("=")
+        names, equals, text = entry.partition("=")
         if not equals:
             raise InputError(f"--force_yml {entry}: write key:subkey=value")
-        *parents, last = (key.strip() for key in keys.split(":"))
+        keys = [key.strip() for key in names.split(":")]
         block: Any = options
-        for depth, key in enumerate(parents):
+        for depth, key in enumerate(keys[:-1]):
             block = block.get(key)
             if not isinstance(block, dict):
-                raise InputError(f"--force_yml {entry}: {path} has no block {':'.join(parents[: depth + 1])}")
+                raise InputError(f"--force_yml {entry}: {path} has no block {':'.join(keys[: depth + 1])}")
         try:
-            block[last] = None if text.strip().lower() == "none" else yaml.load(text, Loader=_PlainLoader)  # noqa: S506
-        except (yaml.YAMLError, ValueError):
-            raise InputError(f"--force_yml {entry}: the value is not valid YAML") from None
-        if isinstance(block[last], str) and text.strip().startswith("!!float"):
-            block[last] = float(block[last])
+            block[keys[-1]] = _value(text.strip(), as_typed=is_text(keys))
+        except (yaml.YAMLError, ValueError, RecursionError):
+            quoted = text.strip().replace("\\", "\\\\").replace('"', '\\"')
+            raise InputError(
+                f"--force_yml {entry}: the value is not valid YAML; if it is text, quote it: '{names}=\"{quoted}\"'"
+            ) from None
+
+
+def _value(text: str, *, as_typed: bool) -> Any:
+    """Value from the command line.
+
+    Args:
+        text: The value.
+        as_typed: Read text in quotes as YAML does, and take any other as it is.
+
+    Raises:
+        YAMLError: It is not YAML, or a `#` would cut it short.
+        ValueError: The same.
+    """
+    if text.lower() in ("none", "null", "~", ""):
+        return None
+    if as_typed and not text.startswith(("'", '"', "!!str")):
+        return text
+    value = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  a SafeLoader
+    tokens = [token for token in yaml.scan(text, Loader=_PlainLoader) if not isinstance(token, WITHOUT_TEXT)]
+    if text[max((token.end_mark.index for token in tokens), default=0) :].strip():
+        raise ValueError("a comment would be cut off")
+    return float(value) if isinstance(value, str) and text.startswith("!!float") else value

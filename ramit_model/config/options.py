@@ -1,33 +1,47 @@
 """Option files of trainings and tests: read and checked before anything runs."""
 
 import copy
+import functools
 import os
 from collections.abc import Iterable
+
+from pydantic import BaseModel
 
 from ramit_model.config.checks import check_options
 from ramit_model.config.option_file import Options, override, read_yaml
 from ramit_model.config.schema import CHECKED_MODELS, CLEAN, TestOptions, TrainOptions
+from ramit_model.config.text_options import is_text
 from ramit_model.config.validation import check_numbers_as_text, check_schema
 from ramit_model.system.errors import InputError
 
 
-def read_options(path: str | os.PathLike[str], forced: Iterable[str], *, leave_out: Iterable[str]) -> Options:
+def read_options(
+    path: str | os.PathLike[str],
+    forced: Iterable[str],
+    *,
+    leave_out: Iterable[str],
+    schema: type[BaseModel],
+    blocks: dict[str, type[BaseModel]] | None = None,
+) -> Options:
     """Read an option file and apply `--force_yml`.
 
     Args:
         path: YAML option file.
         forced: Entries of `--force_yml`.
+        schema: Schema of the file, which says which options are text.
+        blocks: See `is_text`.
         leave_out: Blocks whose empty entries are dropped: `--force_yml datasets:test_2=none` leaves a set out.
 
     Raises:
         InputError: It cannot be read, or a number is written as text.
     """
     options = read_yaml(path)
-    override(options, forced, path)
+    text = functools.partial(is_text, schema, blocks or {})
+    override(options, forced, path, text)
     for name in leave_out:
         if isinstance(options.get(name), dict):
             options[name] = {key: block for key, block in options[name].items() if block is not None}
-    check_numbers_as_text(options, f"{path}: ")
+    check_numbers_as_text(options, f"{path}: ", text)
     return options
 
 
@@ -45,10 +59,11 @@ def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterab
     Raises:
         InputError: Something is wrong; one line with file, key and remedy.
     """
-    options = read_options(path, forced, leave_out=("datasets",))
+    schema = TrainOptions if is_train else TestOptions
+    options = read_options(path, forced, leave_out=("datasets",), schema=schema)
     model_type = options.get("model_type")
     if model_type is None or model_type in CHECKED_MODELS:
-        check_schema(TrainOptions if is_train else TestOptions, options, f"{path}: ")
+        check_schema(schema, options, f"{path}: ")
     check_options(options, str(path), is_train)
     expand_sigma_sets(options, str(path))
     return options

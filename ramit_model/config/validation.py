@@ -4,7 +4,7 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -35,6 +35,8 @@ def _explain(problem: ErrorDetails, schema: type[BaseModel]) -> str:
         return f"{key}: YAML reads {value} as text; write {as_yaml_number(value)}"
     if problem["type"] == "value_error":  # of our own
         return f"{key}: must be {problem['ctx']['error']}, not {value!r}"
+    if problem["type"] == "string_type" and not isinstance(value, Mapping | list | None):
+        return f"{key}: must be text, but YAML reads it as {value!r}; put it in quotes"
     expected = re.sub(r"a valid dictionary or instance of \w+", "a block of options", problem["msg"])
     for words, plain in (("Input should be ", ""), ("a valid integer", "an integer"), ("a valid ", "a ")):
         expected = expected.replace(words, plain)
@@ -76,13 +78,25 @@ def as_yaml_number(text: str) -> str:
     return f"{mantissa if '.' in mantissa else mantissa + '.0'}{'e' + exponent if exponent else ''}"
 
 
-def check_numbers_as_text(block: Mapping[Any, Any] | list[Any], where: str, key: str = "") -> None:
-    """Refuse texts like 1e-4 wherever they stand: no option of BasicSR is such a text."""
+def check_numbers_as_text(
+    block: Mapping[Any, Any] | list[Any], where: str, is_text: Callable[[Sequence[str]], bool], *keys: str
+) -> None:
+    """Refuse texts like 1e-4 wherever no text is wanted.
+
+    Args:
+        block: Options.
+        where: File, for messages.
+        is_text: Whether the option at these keys is text, like the name of a run.
+        keys: Keys that lead to the block.
+    """
     items = block.items() if isinstance(block, Mapping) else enumerate(block)
     for name, value in items:
-        here = f"{key}.{name}" if key else str(name)
+        place = (*keys, str(name))
+        here = ".".join(place)
         if isinstance(value, (Mapping, list)):
-            check_numbers_as_text(value, where, here)
+            check_numbers_as_text(value, where, is_text, *place)
+        elif is_text(place) and value != "None":
+            continue
         elif isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", value) and is_number(value):
             raise InputError(f"{where}{here}: YAML reads {value} as text; write {as_yaml_number(value)}")
         elif value == "None":

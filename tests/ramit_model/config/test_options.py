@@ -11,8 +11,10 @@ from helpers import TINY, changed, testing_options, training_options
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ramit_model.benchmark.schema import BLOCKS, BenchmarkOptions
+from ramit_model.config import schema as schemas
 from ramit_model.config.option_file import override, read_yaml
-from ramit_model.config.options import load_options
+from ramit_model.config.options import load_options, read_options
 from ramit_model.system.errors import InputError
 
 
@@ -255,7 +257,11 @@ FILES = {
     "tab": ("name: x\npath:\n\ta: 1\n", ["options.yml:3"]),
     "a list": ("- name\n", ["mapping"]),
     "empty": ("", ["holds no options"]),
-    "binary": (b"\x89PNG\r\n\x1a\n\xff\xfe", ["not a text file"]),
+    "binary": (b"PK\x03\x04\0\0\xff\xfe", ["not a text file"]),
+    "GBK": ("name: x\n# 中\n".encode("gbk"), ["line 2 is not UTF-8; save the file as UTF-8"]),
+    "Latin-1": ("name: x\n\n# é".encode("latin-1"), ["line 3 is not UTF-8; save the file as UTF-8"]),
+    "UTF-16 without a mark": ("name: x\n".encode("utf-16-le"), ["not a text file in UTF-8"]),
+    "half of UTF-16": ("name: x\n".encode("utf-16")[:-1], ["begins as utf-16 but is not"]),
     "unknown alias": ("name: *base\n", ["alias"]),
 }
 
@@ -323,6 +329,69 @@ def test_overrides(entry: str, expected: Any) -> None:
     options = {"a": {"b": 1}}
     override(options, [entry], "o.yml")
     assert options["a"][entry.split("=", maxsplit=1)[0].split(":")[1]] == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("datasets:test:filename_tmpl={}x2", "{}x2"),
+        ("datasets:test:name=*x", "*x"),
+        ("datasets:test:name=2020-01-01", "2020-01-01"),
+        ("datasets:test:dataroot_gt=C:\\data: [new] #1", "C:\\data: [new] #1"),
+        ("val:suffix=@x", "@x"),
+        ("val:suffix=012", "012"),
+        ("val:suffix=1e5", "1e5"),
+        ("val:suffix=on", "on"),
+        ('val:suffix="a #1"', "a #1"),
+        ("val:suffix='it''s'", "it's"),
+        ("val:suffix=!!str 7", "7"),
+        ("val:suffix=none", None),
+        ("path:param_key_g=7", "7"),
+        ("network_g:type=%x", "%x"),
+        ("val:metrics:psnr:type={x", "{x"),
+        ("val:metrics:psnr:crop_border=04", 4),
+        ("name=007", "007"),
+    ],
+)
+def test_text_is_taken_as_typed(entry: str, expected: Any, pairs: Path, write_options: Callable[..., Path]) -> None:
+    path = write_options(testing_options(pairs))
+    value: Any = read_options(path, [entry], leave_out=(), schema=schemas.TestOptions)
+    for key in entry.partition("=")[0].split(":"):
+        value = value[key]
+    assert value == expected
+
+
+@pytest.mark.parametrize(("entry", "expected"), [("networks:a:weights=@x.pth", "@x.pth"), ("cost:runs=07", 7)])
+def test_text_of_a_benchmark_is_taken_as_typed(entry: str, expected: Any, write_options: Callable[..., Path]) -> None:
+    path = write_options({"name": "b", "networks": {"a": {"network_g": TINY}}, "cost": {}})
+    value: Any = read_options(path, [entry], leave_out=(), schema=BenchmarkOptions, blocks=BLOCKS)
+    for key in entry.partition("=")[0].split(":"):
+        value = value[key]
+    assert value == expected
+
+
+@pytest.mark.parametrize("value", ["@x", "RAMiT #1", "[2, 2", "{a: 1} # b", "a: b #c", 'a "b" #c'])
+def test_what_is_not_yaml_is_to_be_quoted(value: str) -> None:
+    options: dict[str, Any] = {"a": {}}
+    with pytest.raises(InputError, match="quote it: 'a:b=") as caught:
+        override(options, [f"a:b={value}"], "o.yml")
+    advice = str(caught.value).partition("quote it: ")[2]
+    override(options, [advice.removeprefix("'").removesuffix("'")], "o.yml")
+    assert options["a"]["b"] == value
+
+
+def test_a_name_that_yaml_reads_as_a_number(pairs: Path, write_options: Callable[..., Path]) -> None:
+    for value in (2020, 1.5, True):
+        with pytest.raises(InputError, match=r"name: must be text, but YAML reads it as .*; put it in quotes"):
+            load_options(write_options(changed(testing_options(pairs), "name", value)), is_train=False)
+    load_options(write_options(changed(testing_options(pairs), "name", "1e5")), is_train=False)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_encodings_with_a_mark_are_read(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "o.yml"
+    path.write_text("name: 写真\r\n", encoding=encoding)
+    assert read_yaml(path) == {"name": "写真"}
 
 
 @pytest.mark.parametrize("entry", ["a:b", "x:y=1", "a:b:c=1", "a:b=[1", "a:b=!!python/name:os.system"])
