@@ -3,7 +3,7 @@
 import copy
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel
 
@@ -21,7 +21,7 @@ def read_options(
     *,
     leave_out: Iterable[str],
     schema: type[BaseModel],
-    blocks: dict[str, type[BaseModel]] | None = None,
+    blocks: Mapping[str, type[BaseModel]] | None = None,
 ) -> Options:
     """Read an option file and apply `--force_yml`.
 

@@ -1,7 +1,7 @@
 """Options that are text, by the schemas: on the command line, their values are taken as they are typed."""
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from ramit_model.config.schema import DATASETS
 
 
-def is_text(schema: type[BaseModel], blocks: dict[str, type[BaseModel]], keys: Sequence[str]) -> bool:
+def is_text(schema: type[BaseModel], blocks: Mapping[str, type[BaseModel]], keys: Sequence[str]) -> bool:
     """Whether the option at `keys` is text.
 
     Args:
