@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ramit_model.system.errors import InputError
+from ramit_model.system.text import printable
 
 Stamp = tuple[int, int]
 """Size in bytes and modification time in ns of a file."""
@@ -131,10 +132,5 @@ def reading(what: str) -> Iterator[None]:
     except _FAILURES as error:
         if isinstance(error, OSError) and error.strerror:
             raise InputError(f"{what}: cannot be read ({error.strerror}); check its permissions and disk") from error
-        reason = printable(error) or type(error).__name__
+        reason = printable(str(error)) or type(error).__name__
         raise InputError(f"{what}: damaged or cut short ({reason}); fetch it again") from error
-
-
-def printable(text: object) -> str:
-    """Escape a text so that it is one printable line: archives have names with line ends and lone bytes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

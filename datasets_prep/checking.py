@@ -139,7 +139,7 @@ def _lmdb_keys(store: Path) -> set[str]:
 @contextmanager
 def _reading(store: Path) -> Iterator[lmdb.Transaction]:
     try:
-        with lmdb.open(str(store), readonly=True, lock=False, readahead=False) as environment:
+        with lmdb.open(os.fsencode(store), readonly=True, lock=False, readahead=False) as environment:
             size = environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
             # LMDB maps the file into memory: reading behind its end would kill the process.
             if (store / "data.mdb").stat().st_size < size:

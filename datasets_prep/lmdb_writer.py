@@ -38,7 +38,7 @@ class LmdbStore:
         existing = self.path / "data.mdb"
         size = max(START_SIZE, 2 * existing.stat().st_size if existing.exists() else 0)
         try:
-            return lmdb.open(str(self.path), map_size=size)
+            return lmdb.open(os.fsencode(self.path), map_size=size)  # as bytes: it refuses names that are no text
         except lmdb.Error as error:
             raise _as_known_error(error, self.path) from error
 

@@ -16,13 +16,13 @@ from datasets_prep.archives import (
     decompressed,
     is_tar_header,
     open_zip,
-    printable,
     reading,
     tar_entries,
     zip_entries,
 )
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import write_atomically
+from ramit_model.system.text import printable
 
 MAX_BYTES = 2**30
 """An image file larger than this is refused."""

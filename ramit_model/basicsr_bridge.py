@@ -193,7 +193,6 @@ NAMES = {
     "get_dist_info": "basicsr.utils.dist_util",
     "get_root_logger": "basicsr.utils",
     "imresize": "basicsr.utils.matlab_functions",
-    "imwrite": "basicsr.utils",
     "init_dist": "basicsr.utils.options",
     "master_only": "basicsr.utils.dist_util",
     "paths_from_lmdb": "basicsr.data.data_util",

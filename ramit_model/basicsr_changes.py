@@ -1,6 +1,7 @@
 """The replacements that `basicsr_bridge.CHANGES` names: what BasicSR gets from us on today's Python and PyTorch."""
 
 import importlib
+import io
 import logging
 import os
 import random
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from ramit_model.system.files import write_text_atomically
 
 # Before BasicSR is imported -------------------------------------------------------------------------------------------
 
@@ -110,7 +113,7 @@ def _open_lmdb(path: str, *, readonly: bool = True, lock: bool = False, readahea
     if process != os.getpid():
         if environment is not None:  # a forked DataLoader worker may not use what its parent opened
             environment.close()
-        environment = lmdb.open(path, readonly=readonly, lock=lock, readahead=readahead)
+        environment = lmdb.open(os.fsencode(path), readonly=readonly, lock=lock, readahead=readahead)
         _open_environments[path] = (os.getpid(), environment)
     return environment
 
@@ -269,13 +272,11 @@ def copy_option_file(opt_file: str, experiments_root: str) -> None:
         experiments_root: Folder of the experiment.
     """
     from ramit_model.config.option_file import decode
-    from ramit_model.system.files import write_atomically
 
     if _runs[0].options["rank"] == 0:
         text = decode(Path(opt_file).read_bytes(), opt_file)
         head = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {' '.join(sys.argv)}\n\n"
-        content = (head + text).encode("utf-8", "backslashreplace")
-        write_atomically(content, Path(experiments_root, Path(opt_file).name))
+        write_text_atomically(head + text, Path(experiments_root, Path(opt_file).name))
 
 
 def start_log(
@@ -293,6 +294,10 @@ def start_log(
 
     run = _runs[0]
     logger: logging.Logger = get_root_logger(logger_name, log_level, log_file)
+    for handler in logger.handlers:
+        # BasicSR's has the encoding of the terminal.
+        if isinstance(handler, logging.FileHandler) and isinstance(handler.stream, io.TextIOWrapper):
+            handler.stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     if not run.verbose:
         terminal.only_what_matters(logger)
     logger.info(terminal.describe_run(run.options))

@@ -15,9 +15,10 @@ from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Pars
 from ramit_model.commands.prepare import add_prepare
 from ramit_model.commands.restore import add_restore
 from ramit_model.commands.version import VersionAction
-from ramit_model.system.environment import set_defaults
+from ramit_model.system.environment import set_defaults, write_any_text
 from ramit_model.system.errors import InputError
 from ramit_model.system.processes import process_label
+from ramit_model.system.text import escaped
 
 EPILOG = """\
 examples:
@@ -185,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0, 2 for bad input (one line on stderr), 130 after Ctrl-C.
     """
     set_defaults()
+    write_any_text()
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     if args.verb is None:
@@ -206,18 +208,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno == errno.EPIPE:  # who read the output has gone: basicsr prepare list | head
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_INTERRUPTED
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        if error.errno not in _REMEDIES:
             raise
-        return _report(
-            args.verb, f"{error.filename or 'writing failed'}: {error.strerror}; make room or change the folder"
-        )
+        return _report(args.verb, f"{error.filename or 'writing failed'}: {error.strerror}; {_REMEDIES[error.errno]}")
     except KeyboardInterrupt:
         print(f"\nbasicsr {args.verb}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return code
 
 
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room or change the folder"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable or change the folder"),
+    **dict.fromkeys((errno.EFBIG, errno.EIO), "check the disk or change the folder"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR), "rename it or change the folder"),
+}
+"""Errors of reading and writing that are no mistakes of this program, and what to do about them."""
+
+
 def _report(verb: str, message: str) -> int:
     for line in message.splitlines():
-        print(f"basicsr {verb}{process_label()}: {line}", file=sys.stderr)
+        print(f"basicsr {verb}{process_label()}: {escaped(line)}", file=sys.stderr)
     return EXIT_INPUT_ERROR

@@ -4,6 +4,7 @@ import sys
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 
 from ramit_model.benchmark.measure.image_sets import read_gt
 from ramit_model.benchmark.measure.quality import PlannedStrip, Quality
@@ -65,7 +66,8 @@ def _pictures(quality: Quality, planned: PlannedStrip) -> dict[str, Picture]:
     for network in quality.networks:
         path = quality.picture(planned.image_set, network, planned.image)
         if path.is_file():
-            pictures[quality.name_of(network)] = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # type: ignore[assignment]
+            content = np.frombuffer(path.read_bytes(), np.uint8)  # OpenCV opens no path that is no text
+            pictures[quality.name_of(network)] = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)  # type: ignore[assignment]
     return pictures
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
+from ramit_model.system.environment import write_any_text
 from ramit_model.system.errors import InputError
 from ramit_model.system.memory import keep_freed_memory
 
@@ -138,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, 2 for bad input (one line on stderr), 130 after Ctrl-C.
     """
+    write_any_text()
     try:
         measure(build_parser().parse_args(argv))
     except InputError as error:

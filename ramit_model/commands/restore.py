@@ -13,8 +13,9 @@ from ramit_model.inference.batch.jobs import DEFAULT_OUT, Job, comparison_folder
 from ramit_model.inference.batch.made_with import check_made_with, made_with, note_made_with
 from ramit_model.inference.pictures.formats import FORMATS, SUFFIXES, format_of
 from ramit_model.inference.precision import PRECISIONS
-from ramit_model.system.errors import InputError, printable
+from ramit_model.system.errors import InputError
 from ramit_model.system.processes import share_of_this_process
+from ramit_model.system.text import printable
 
 if TYPE_CHECKING:
     from ramit_model.inference.compare import Comparisons

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from ramit_model.inference.batch.jobs import Job
-from ramit_model.system.errors import printable
 from ramit_model.system.processes import process_label
+from ramit_model.system.text import printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ramit_model.inference.batch.jobs import Job
 from ramit_model.inference.page import data_uri, render
 from ramit_model.inference.pictures.picture import Picture, to_bytes
-from ramit_model.system.files import write_atomically
+from ramit_model.system.files import write_atomically, write_text_atomically
+from ramit_model.system.text import escaped
 
 TEMPLATE = Path(__file__).with_name("compare.html")
 WHOLE = 1280
@@ -104,7 +105,7 @@ class Comparisons:
         entries = [entry for _, entry in sorted(self._entries.items())]
         values = {"title": self._title, "entries": entries, "count": self._count, "detail": DETAIL}
         self.page.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(render(TEMPLATE, values).encode(), self.page)
+        write_text_atomically(render(TEMPLATE, values), self.page)
 
 
 def whole_view(before: Picture, after: Picture) -> View:
@@ -194,9 +195,8 @@ def _entry(place: Path, before: Picture, after: Picture, whole: View, detail: Vi
     icc = after.metadata.icc
     sizes = [f"{width} \u00d7 {height}" for height, width in (before.size, after.size)]
     height, width = whole.after.shape[:2]
-    name = place.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return Entry(
-        name=name,
+        name=escaped(place.as_posix()),
         sizes=sizes[0] if before.size == after.size else " \u2192 ".join(sizes),
         whole=(_data_uri(whole.before, icc), _data_uri(whole.after, icc)),
         detail=(_data_uri(detail.before, icc, 95), _data_uri(detail.after, icc, 95)) if detail else None,

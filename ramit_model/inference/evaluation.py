@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from ramit_model.basicsr_bridge import calculate_metric, imwrite, tensor2img
-from ramit_model.system.files import write_csv_atomically
+from datasets_prep.image_files import encode_png
+from ramit_model.basicsr_bridge import calculate_metric, tensor2img
+from ramit_model.system.files import write_atomically, write_csv_atomically
+from ramit_model.system.text import escaped
 
 T = TypeVar("T")
 Picture = NDArray[np.uint8]
@@ -116,15 +118,20 @@ def write_table(path: Path, results: list[ImageResult]) -> str:
         The same table as text, one line per image.
     """
     rows = [["image", *results[0].metrics]]
-    rows += [[result.name, *(f"{value:.6f}" for value in result.metrics.values())] for result in results]
+    rows += [[escaped(result.name), *(f"{value:.6f}" for value in result.metrics.values())] for result in results]
     rows.append(["average", *(f"{value:.6f}" for value in averages(results).values())])
     write_csv_atomically(rows, path)
     return "\n".join(f"\t{'  '.join(cells)}" for cells in rows)
 
 
 def save_picture(picture: Picture, path: Path) -> None:
-    """Write a PNG; its folder is made if needed."""
-    imwrite(picture, str(path))
+    """Write a PNG, whole or not at all; its folder is made if needed.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(encode_png(picture, 1), path)
 
 
 def side_by_side(pictures: Pictures) -> Picture:

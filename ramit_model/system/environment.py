@@ -1,6 +1,8 @@
-"""Environment variables that libraries read when they are loaded."""
+"""Environment variables that libraries read when they are loaded, and the streams of a terminal."""
 
+import io
 import os
+import sys
 
 DEFAULTS = {
     # An unreadable image gets one line of ours, here and in DataLoader workers; OpenCV's remarks would bury it.
@@ -23,3 +25,10 @@ def set_defaults() -> None:
     for name, value in DEFAULTS.items():
         if not (name in WAITING and set_by_user):
             os.environ.setdefault(name, value)
+
+
+def write_any_text() -> None:
+    """Let stdout and stderr escape what their encoding lacks, instead of ending the command at a name in Japanese."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,7 +1,5 @@
 """Exception for mistakes in what the user gave; it ends a command with its message and exit code 2."""
 
-import os
-
 
 class InputError(ValueError):
     """Error in what the user gave. The message is one line: what is wrong, where (file and key), what to do."""
@@ -26,13 +24,3 @@ def one_line(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     lines = " ".join(map(str, error.args)).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def printable(text: str | os.PathLike[str]) -> str:
-    r"""Text or path for one line of a terminal: undecodable bytes and control characters are escaped.
-
-    >>> print(printable("two\nlines, \udcff"))
-    two\nlines, \xff
-    """
-    characters = os.fspath(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in characters)

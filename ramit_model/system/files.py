@@ -1,6 +1,8 @@
 """Files that appear whole or not at all, and journals that a kill cannot spoil."""
 
 import csv
+import errno
+import hashlib
 import io
 import json
 import os
@@ -10,6 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ramit_model.system.errors import InputError
+from ramit_model.system.text import escaped
+
+MAX_NAME = 255
+"""Bytes of the longest file name on Linux, macOS and Windows."""
+
+FATAL = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENOTDIR)
+)
+"""Errors of writing that the next file would meet, too."""
 
 
 def write_atomically(
@@ -26,7 +37,7 @@ def write_atomically(
     """
     path = Path(path)
     parts = [content] if isinstance(content, bytes | bytearray | memoryview) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{temporary_prefix(path)}{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.writelines(parts)
@@ -34,8 +45,7 @@ def write_atomically(
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        # A full disk is reported without a name.
-        error.filename = error.filename or str(path)
+        error.filename = str(path)  # a full disk is reported without a name, others with that of the temporary file
         raise
     finally:
         with suppress(OSError):
@@ -57,15 +67,33 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         raise InputError(f"{place}: nothing can be written there (no permission); choose another folder")
 
 
+def temporary_prefix(path: Path) -> str:
+    """Beginning of the names under which a file is written at first."""
+    prefix = f".{path.name}."
+    if len(os.fsencode(prefix)) + len("4194304.tmp") <= MAX_NAME:
+        return prefix
+    # A name that just fits must not fail for what is added to it.
+    return f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}."
+
+
+def write_text_atomically(text: str, path: str | os.PathLike[str]) -> None:
+    r"""Write text as UTF-8, whole or not at all; the bytes of file names that are no text become `\xff`.
+
+    Raises:
+        OSError: The file could not be written; `path` is as it was before.
+    """
+    write_atomically(escaped(text).encode(), path)
+
+
 def write_csv_atomically(rows: Iterable[Iterable[Any]], path: str | os.PathLike[str]) -> None:
-    """Write rows as CSV (UTF-8, line feeds), whole or not at all.
+    """Write rows as CSV (UTF-8, line feeds), whole or not at all; see `write_text_atomically`.
 
     Raises:
         OSError: The file could not be written; `path` is as it was before.
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomically(text.getvalue().encode(), path)
+    write_text_atomically(text.getvalue(), path)
 
 
 def remove_leftovers(folder: Path) -> None:

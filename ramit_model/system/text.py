@@ -1,5 +1,37 @@
 """Values as people read them."""
 
+import codecs
+import os
+
+
+def decoded(content: bytes) -> str:
+    r"""Text of a file in UTF-8, or in UTF-16 with a byte order mark; other bytes as in the names of files.
+
+    >>> decoded(b"\xef\xbb\xbfa"), decoded("a".encode("utf-16")), os.fsencode(decoded(b"\xff"))
+    ('a', 'a', b'\xff')
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+
+
+def escaped(text: str | os.PathLike[str]) -> str:
+    r"""Text or path as valid Unicode: the bytes of file names that are no text become `\xff`.
+
+    >>> print(escaped("name \udcff.png"))
+    name \xff.png
+    """
+    return os.fspath(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def printable(text: str | os.PathLike[str]) -> str:
+    r"""Text or path for one line of a terminal: undecodable bytes and control characters are escaped.
+
+    >>> print(printable("two\nlines, \udcff"))
+    two\nlines, \xff
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped(text))
+
 
 def readable_time(seconds: float) -> str:
     """Duration in words that fit its length.

@@ -14,6 +14,7 @@ from ramit_model.inference.restoring import restore_pixels
 from ramit_model.inference.tiling import Tiling
 from ramit_model.system.errors import InputError, NotEnoughMemoryError
 from ramit_model.system.memory import is_out_of_memory
+from ramit_model.system.text import escaped
 from ramit_model.training.schedule import Schedule
 from ramit_model.training.terminal import FILE_ONLY
 from ramit_model.training.validation_history import ValidationHistory, validation_line
@@ -108,7 +109,7 @@ class EvaluatedModel(SRModel):
             if save_img:
                 evaluation.save_picture(pictures.result, self._picture_path(name, result.name, current_iter))
             if tb_logger and result.index < val.get("tb_images", 0):
-                tag = f"{name}/{result.name}: LQ, result, GT"
+                tag = f"{name}/{escaped(result.name)}: LQ, result, GT"
                 tb_logger.add_image(tag, evaluation.side_by_side(pictures), current_iter, dataformats="HWC")
             results.append(result)
         results = sorted(evaluation.gather(results), key=lambda result: result.index)

@@ -9,6 +9,7 @@ import pytest
 from helpers import photograph
 
 from datasets_prep import lmdb_writer
+from datasets_prep.checking import check
 from datasets_prep.lmdb_writer import LmdbWriter
 from ramit_model.system.errors import InputError
 
@@ -72,3 +73,10 @@ def test_duplicate_keys_and_wrong_names(tmp_path: Path) -> None:
         writer.put("a", photograph(4, 4))
     with pytest.raises(InputError, match=r"\.lmdb"):
         LmdbWriter(tmp_path / "x")
+
+
+def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "\udcd6\udcd0.lmdb"
+    with LmdbWriter(path) as writer:
+        writer.put("a", photograph(16, 16))
+    assert [found.entries for found in check(path, jobs=1)] == [1]

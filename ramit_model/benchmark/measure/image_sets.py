@@ -15,6 +15,7 @@ from ramit_model.benchmark.plan import Plan
 from ramit_model.config.option_file import Options
 from ramit_model.inference.evaluation import Picture
 from ramit_model.system.errors import InputError
+from ramit_model.system.text import escaped
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class EvalImage:
 
     Attributes:
         index: Position in the set, from 0.
-        name: Name of the GT file, without extension.
+        name: Name of the GT file, without extension; bytes that are no text are escaped.
         digest: SHA-256 of the LQ and GT pixels, noise included.
     """
 
@@ -63,7 +64,7 @@ def _read_set(block: Options, limit: int | None) -> ImageSet:
         tqdm(single_images(dataset, range(count)), desc=f"read {block['name']}", disable=None)
     ):
         digest = hashlib.sha256(data["lq"].numpy().tobytes() + data["gt"].numpy().tobytes()).hexdigest()
-        images.append(EvalImage(index, Path(data["gt_path"][0]).stem, digest))
+        images.append(EvalImage(index, escaped(Path(data["gt_path"][0]).stem), digest))
     names = [image.name for image in images]
     for name in names:
         if names.count(name) > 1:

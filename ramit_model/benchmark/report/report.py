@@ -12,7 +12,8 @@ from ramit_model.benchmark.report.page import page
 from ramit_model.benchmark.report.plots import draw_plots
 from ramit_model.benchmark.report.renderings import latex_report, markdown_report
 from ramit_model.benchmark.results import Results
-from ramit_model.system.files import write_atomically
+from ramit_model.system.files import write_atomically, write_text_atomically
+from ramit_model.system.text import escaped
 
 PAGE = "report.html"
 
@@ -29,14 +30,13 @@ def write_report(results: Results, strips: Mapping[str, bytes], out: Path) -> No
     for strip in results.strips:
         caption = f"{strip.image} of {strip.dataset}: GT with the crop marked, then the crop of GT and of each result"
         pictures[strip.file] = (strips[strip.file], caption)
-    files = {name: content for name, (content, _) in pictures.items()}
-    files["results.json"] = json.dumps(_plain(asdict(results)), indent=1, allow_nan=False).encode()
-    files["report.md"] = markdown_report(results).encode()
-    files["report.tex"] = latex_report(results).encode()
-    files[PAGE] = page(results, pictures).encode()
-    for name, content in files.items():
+    for name, (content, _) in pictures.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(content, out / name)
+    write_text_atomically(json.dumps(_plain(asdict(results)), indent=1, allow_nan=False), out / "results.json")
+    write_text_atomically(markdown_report(results), out / "report.md")
+    write_text_atomically(latex_report(results), out / "report.tex")
+    write_text_atomically(page(results, pictures), out / PAGE)
     write_csv(out / "results.csv", results)
 
 
@@ -48,4 +48,4 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return value
+    return escaped(value) if isinstance(value, str) else value

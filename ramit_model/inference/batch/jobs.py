@@ -8,7 +8,8 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from ramit_model.inference.pictures.formats import SUFFIXES, Format, format_of
-from ramit_model.system.errors import InputError, printable
+from ramit_model.system.errors import InputError
+from ramit_model.system.text import printable
 
 DEFAULT_OUT = Path("restored")
 OTHER_SUFFIXES = (".bmp", ".dib", ".gif", ".apng", ".ppm", ".pgm", ".pnm", ".avif", ".heic", ".heif", ".jxl", ".jp2")

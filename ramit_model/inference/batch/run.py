@@ -1,6 +1,5 @@
 """Restoring many files: jobs that are done are skipped, a bad file is named and the rest goes on."""
 
-import errno
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,13 +15,11 @@ from ramit_model.inference.pictures.reading import check_size, format_of_content
 from ramit_model.inference.pictures.writing import encode_picture
 from ramit_model.inference.pixels import NotFiniteError
 from ramit_model.inference.restorer import Restorer
-from ramit_model.system.errors import InputError, one_line, printable
-from ramit_model.system.files import write_atomically
+from ramit_model.system.errors import InputError, one_line
+from ramit_model.system.files import FATAL, temporary_prefix, write_atomically
 from ramit_model.system.memory import is_out_of_memory
 from ramit_model.system.memory_at_hand import memory_at_hand
-
-FATAL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO))
-"""Errors of writing that the next file would meet, too."""
+from ramit_model.system.text import printable
 
 SHARE = 0.25
 """Share of the memory at hand for pictures that wait."""
@@ -221,7 +218,7 @@ def reason(error: Exception) -> str:
 
 def remove_leftovers_of(path: Path) -> None:
     """Remove the temporary files that a killed process left of this output."""
-    prefix = f".{path.name}."
+    prefix = temporary_prefix(path)
     with suppress(OSError):
         for entry in os.scandir(path.parent):
             if entry.name.startswith(prefix) and entry.name.endswith(".tmp"):

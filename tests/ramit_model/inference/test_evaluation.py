@@ -226,3 +226,13 @@ def test_a_saved_picture_is_the_picture(tmp_path: Path, gray: bool) -> None:
     image = photograph(9, 7)[..., 0].copy() if gray else photograph(9, 7)
     save_picture(image, tmp_path / "new/folder/a.png")
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new/folder/a.png"), cv2.IMREAD_UNCHANGED), image)
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """OpenCV ends the process at such a path, and no encoder takes it."""
+    name = "\udcd6\udcd0"
+    save_picture(picture(0), tmp_path / "sub" / f"{name}.png")
+    written = np.frombuffer((tmp_path / "sub" / f"{name}.png").read_bytes(), np.uint8)
+    np.testing.assert_array_equal(cv2.imdecode(written, cv2.IMREAD_COLOR), picture(0))
+    write_table(tmp_path / "t.csv", [ImageResult(0, name, {"psnr": 1.0})])
+    assert "\n\\xd6\\xd0,1.000000\n" in (tmp_path / "t.csv").read_text(encoding="utf-8")

@@ -1,10 +1,12 @@
-"""Variables that the command sets for the libraries: a user's own settings win."""
+"""Variables that the command sets for the libraries: a user's own settings win; terminals of any encoding."""
 
+import io
 import os
+import sys
 
 import pytest
 
-from ramit_model.system.environment import DEFAULTS, WAITING, set_defaults
+from ramit_model.system.environment import DEFAULTS, WAITING, set_defaults, write_any_text
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +29,11 @@ def test_a_users_setting_wins(name: str, value: str, monkeypatch: pytest.MonkeyP
     set_defaults()
     assert {name: os.environ[name] for name in WAITING & os.environ.keys()} == {name: value}
     assert os.environ["OPENCV_LOG_LEVEL"] == "SILENT"
+
+
+def test_a_terminal_without_the_characters_gets_them_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    write_any_text()
+    print("写真 \udcff", flush=True)
+    assert stream.buffer.getvalue() == b"\\u5199\\u771f \\udcff\n"  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ramit_model.system.files import JsonLines, remove_leftovers, write_atomically
+from ramit_model.system.files import JsonLines, remove_leftovers, write_atomically, write_csv_atomically
 
 
 @pytest.fixture
@@ -42,6 +42,26 @@ def test_an_error_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere") as caught:
         write_atomically(b"", tmp_path / "nowhere/file")
     assert "nowhere" in str(caught.value.filename)
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "あ" * 85, "x" * 240, "\udcd6\udcd0.png"])
+def test_a_name_that_the_file_system_takes_can_be_written(tmp_path: Path, name: str) -> None:
+    """The temporary name must not be the one that is too long."""
+    write_atomically(b"abc", tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_an_error_names_the_file_not_the_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / ("あ" * 86)
+    with pytest.raises(OSError, match="too long") as caught:
+        write_atomically(b"abc", path)
+    assert caught.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_are_no_text_are_escaped_in_tables(tmp_path: Path) -> None:
+    write_csv_atomically([["image"], ["\udcd6\udcd0 é"]], tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8") == "image\n\\xd6\\xd0 é\n"
 
 
 def test_leftovers_go_and_files_stay(tmp_path: Path) -> None:
