@@ -9,7 +9,8 @@ from typing import Any
 
 from ramit_model.inference.batch.jobs import Job
 from ramit_model.inference.published_weights import git_blob, published_weights
-from ramit_model.system.errors import InputError, printable
+from ramit_model.system.errors import InputError
+from ramit_model.system.text import printable
 
 NOTES = ".restored-with.jsonl"
 """Name of the file in the output folder; a line for each result."""
