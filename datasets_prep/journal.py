@@ -34,7 +34,10 @@ class Journal:
 
     def _replay(self, place: int, line: Any) -> None:
         key, signature, *_ = line
+        if not isinstance(key, str) or not isinstance(signature, str):
+            raise TypeError("key")
         if signature:
+            _parse(line)
             self._places[key] = (place, signature)
         else:
             self._places.pop(key, None)
@@ -82,15 +85,14 @@ class Journal:
         self._lines.close()
 
     def _read(self, key: str) -> Line:
-        _, _, records, notes = self._lines.read(self._places[key][0])
-        return Line(
-            key,
-            {
-                role: [Record(k, tuple(size), sha256) for k, size, sha256 in entries]
-                for role, entries in records.items()
-            },
-            notes,
-        )
+        return _parse(self._lines.read(self._places[key][0]))
+
+
+def _parse(line: Any) -> Line:
+    key, _, records, notes = line
+    if not isinstance(records, dict) or not all(isinstance(note, str) for note in notes):
+        raise TypeError("records")
+    return Line(key, {role: [Record.parse(entry) for entry in entries] for role, entries in records.items()}, notes)
 
 
 def _signature(item: Item) -> str:

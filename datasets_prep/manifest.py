@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import write_atomically
@@ -42,6 +42,12 @@ class Header:
     notes: dict[str, list[str]]
     format: int = FORMAT
 
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            kind: Any = dict if get_origin(entry.type) is dict else entry.type
+            if not isinstance(getattr(self, entry.name), kind):
+                raise TypeError(entry.name)
+
 
 @dataclass(frozen=True)
 class Record:
@@ -50,6 +56,22 @@ class Record:
     key: str
     size: tuple[int, int, int]
     sha256: str
+
+    @classmethod
+    def parse(cls, line: Any) -> "Record":
+        """Read what a manifest or a journal has about an entry.
+
+        Raises:
+            ValueError: It is broken, or its key leads out of the data set.
+            TypeError: It is broken.
+        """
+        key, (height, width, channels), sha256 = line
+        lengths = (height, width, channels)
+        if not (isinstance(key, str) and key.isprintable() and key and not set("/\\") & set(key)):
+            raise ValueError("key")
+        if not all(type(length) is int and length > 0 for length in lengths) or not isinstance(sha256, str):
+            raise TypeError("size")
+        return cls(key, lengths, sha256)
 
 
 def manifest_path(store: Path) -> Path:
@@ -80,7 +102,7 @@ def read_header(store: Path) -> Header | None:
         return Header(**content)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: broken; prepare the set again with --force") from None
@@ -98,8 +120,7 @@ def read_records(store: Path) -> Iterator[Record]:
         next(file, None)
         for number, line in enumerate(file, 2):
             try:
-                key, (height, width, channels), sha256 = json.loads(line)
-                record = Record(str(key), (int(height), int(width), int(channels)), str(sha256))
-            except (ValueError, TypeError):
+                record = Record.parse(json.loads(line))
+            except (ValueError, TypeError, RecursionError):
                 raise InputError(f"{path}:{number}: broken; prepare the set again with --force") from None
             yield record

@@ -113,7 +113,7 @@ class Writing:
         """Remove images whose files have changed or gone since an interrupted call."""
         stale = journal.stale(self.items)
         for role, store in stores.items():
-            store.remove(record.key for line in stale for record in line.records[role])
+            store.remove(record.key for line in stale for record in line.records.get(role, ()))
         journal.forget(line.key for line in stale)
 
     def _process_all(self, journal: Journal, stores: dict[str, Store], jobs: int) -> None:
@@ -144,7 +144,7 @@ class Writing:
         """Read every entry back, then write the manifest."""
 
         def records() -> Iterator[Record]:
-            return chain.from_iterable(line.records[output.role] for line in journal)
+            return chain.from_iterable(line.records.get(output.role, ()) for line in journal)
 
         count, size = 0, 0
         checked = tqdm(

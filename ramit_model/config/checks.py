@@ -157,7 +157,7 @@ def _check_channels(network: Any, options: Options, file: str) -> None:
     """Check that data sets give as many channels as our own networks take."""
     wanted = getattr(network, "in_channels", None)
     for phase, dataset in options["datasets"].items():
-        if wanted is None or not isinstance(dataset, dict) or dataset.get("type") not in DATASETS:
+        if wanted is None or not isinstance(dataset, dict) or str(dataset.get("type")) not in DATASETS:
             continue
         given = 1 if dataset.get("color") else 3
         if given != wanted:

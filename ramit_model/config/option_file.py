@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from ramit_model.system.errors import InputError
+from ramit_model.system.errors import InputError, one_line
+from ramit_model.system.text import printable
 
 Options = dict[str, Any]
 
@@ -26,6 +27,9 @@ BYTE_ORDER_MARKS = {
 WITHOUT_TEXT = (yaml.StreamStartToken, yaml.StreamEndToken, yaml.BlockEndToken)
 """Tokens of YAML that stand for no characters, wherever they are."""
 
+MAX_VALUES, MAX_DEPTH = 100_000, 50
+"""Limits of an option file, for a few lines of `&` and `*` can stand for any number of values, or for a circle."""
+
 
 class _PlainLoader(yaml.SafeLoader):
     """Loader of YAML without Python tags; a duplicate key in a mapping is an error. Merge keys (`<<`) work."""
@@ -34,6 +38,8 @@ class _PlainLoader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = key_node.value
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # PyYAML refuses it
             if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key '{key}' stands twice; keep one", key_node.start_mark
@@ -57,7 +63,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Options:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; -opt takes a YAML option file") from None
     try:
-        options = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  a SafeLoader
+        options = _parse(text)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = error.problem or "not valid YAML"
@@ -65,11 +71,29 @@ def read_yaml(path: str | os.PathLike[str]) -> Options:
             tag = problem.rpartition("tag ")[2].replace("tag:yaml.org,2002:", "!!")
             problem = f"the tag {tag} is refused: option files are plain data; remove it"
         raise InputError(f"{path}{line}: {problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except _FAILURES as error:
+        raise InputError(f"{path}: not valid YAML: {one_line(error)}") from None
     if not isinstance(options, dict):
         raise InputError(f"{path}: holds no options; the file must be a mapping that begins with name: and model_type:")
     return options
+
+
+# PyYAML lets through whatever Python raises of a value that its tag does not fit.
+_FAILURES = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+
+
+def _parse(text: str) -> Any:
+    """Parse YAML of plain data, within the limits of an option file."""
+    content = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  a SafeLoader
+    count, pending = 0, [(content, 0)]
+    while pending:
+        value, depth = pending.pop()
+        count += 1
+        if count > MAX_VALUES or depth > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_VALUES} values, or more than {MAX_DEPTH} blocks inside of each other")
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        pending += [(item, depth + 1) for item in inner]
+    return content
 
 
 def _names_beside(path: str | os.PathLike[str]) -> list[str]:
@@ -118,20 +142,19 @@ def override(
     for entry in entries:
         names, equals, text = entry.partition("=")
         if not equals:
-            raise InputError(f"--force_yml {entry}: write key:subkey=value")
+            raise InputError(f"--force_yml {printable(entry)}: write key:subkey=value")
         keys = [key.strip() for key in names.split(":")]
         block: Any = options
         for depth, key in enumerate(keys[:-1]):
             block = block.get(key)
             if not isinstance(block, dict):
-                raise InputError(f"--force_yml {entry}: {path} has no block {':'.join(keys[: depth + 1])}")
+                raise InputError(printable(f"--force_yml {entry}: {path} has no block {':'.join(keys[: depth + 1])}"))
         try:
             block[keys[-1]] = _value(text.strip(), as_typed=is_text(keys))
-        except (yaml.YAMLError, ValueError, RecursionError):
+        except _FAILURES:
             quoted = text.strip().replace("\\", "\\\\").replace('"', '\\"')
-            raise InputError(
-                f"--force_yml {entry}: the value is not valid YAML; if it is text, quote it: '{names}=\"{quoted}\"'"
-            ) from None
+            remedy = f"if it is text, quote it: '{names}=\"{quoted}\"'"
+            raise InputError(printable(f"--force_yml {entry}: the value is not valid YAML; {remedy}")) from None
 
 
 def _value(text: str, *, as_typed: bool) -> Any:
@@ -149,7 +172,7 @@ def _value(text: str, *, as_typed: bool) -> Any:
         return None
     if as_typed and not text.startswith(("'", '"', "!!str")):
         return text
-    value = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  a SafeLoader
+    value = _parse(text)
     tokens = [token for token in yaml.scan(text, Loader=_PlainLoader) if not isinstance(token, WITHOUT_TEXT)]
     if text[max((token.end_mark.index for token in tokens), default=0) :].strip():
         raise ValueError("a comment would be cut off")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ramit_model.system.errors import InputError
+from ramit_model.system.text import printable
 
 
 def check_schema(schema: type[BaseModel], block: Any, where: str) -> None:
@@ -25,7 +26,7 @@ def check_schema(schema: type[BaseModel], block: Any, where: str) -> None:
 
 def _explain(problem: ErrorDetails, schema: type[BaseModel]) -> str:
     """Line for one of pydantic's problems, for someone who edits the option file."""
-    location = [str(part) for part in problem["loc"]]
+    location = [printable(str(part)) for part in problem["loc"]]
     key, value = ".".join(location), problem["input"]
     if problem["type"] == "extra_forbidden":
         return f"{key}: no such option{suggest(location[-1], _fields_at(schema, location[:-1]))}"
@@ -92,7 +93,7 @@ def check_numbers_as_text(
     items = block.items() if isinstance(block, Mapping) else enumerate(block)
     for name, value in items:
         place = (*keys, str(name))
-        here = ".".join(place)
+        here = ".".join(printable(key) for key in place)
         if isinstance(value, (Mapping, list)):
             check_numbers_as_text(value, where, is_text, *place)
         elif is_text(place) and value != "None":
@@ -106,7 +107,7 @@ def check_numbers_as_text(
 def find(registry: Any, name: Any, where: str) -> Any:
     """Object called `name` in one of BasicSR's registries."""
     for candidate in (name, f"{name}_basicsr"):
-        if candidate in registry:
+        if isinstance(name, str) and candidate in registry:
             return registry.get(candidate)
     raise InputError(f"{where}: {name!r} is not registered{suggest(str(name), registry.keys())}")
 
@@ -169,7 +170,7 @@ def check_arguments(
     swallows = any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and inspect.isclass(function)
     for key in block:
         if key not in names and key not in ignore and not swallows:
-            raise InputError(f"{where}.{key}: no such option{suggest(key, set(names) - set(given))}")
+            raise InputError(f"{where}.{printable(str(key))}: no such option{suggest(str(key), set(names) - set(given))}")
     for name in names:
         if parameters[name].default is inspect.Parameter.empty and name not in block and name not in given:
             raise InputError(f"{where}.{name}: is missing; add it")

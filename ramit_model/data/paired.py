@@ -48,7 +48,7 @@ class ImageReader:
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         except FileNotFoundError:
             raise InputError(f"{self.where(path, kind)}: no such file; correct the list") from None
-        except (OSError, TypeError, cv2.error):
+        except (OSError, TypeError, ValueError, cv2.error):
             image = None
         if image is None:
             message = "cannot be decoded as an image; replace or remove it (and its pair)"

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -138,16 +139,25 @@ def _foreign(path: Path, start: bytes) -> str | None:
         return "is a web page, not weights; open the address in a browser and download the file itself"
     if start.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ", b"BZh")) or start[257:262] == b"ustar":
         return "is an archive; unpack it and give the weights inside"
-    if start.startswith(b"PK") and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-        if any(name.endswith("constants.pkl") for name in names):
-            return "is a TorchScript program, which holds code, and will not be opened; get the weights themselves"
-        # torch.save compresses nothing, and a few bytes can unpack to any size.
-        if compressed or not any(name.endswith("data.pkl") for name in names):
-            return "is an archive; unpack it and give the weights inside"
+    entries = _zip_entries(path) if start.startswith(b"PK") else []
+    if any(entry.filename.endswith("constants.pkl") for entry in entries):
+        return "is a TorchScript program, which holds code, and will not be opened; get the weights themselves"
+    # torch.save compresses nothing, and a few bytes can unpack to any size.
+    compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if entries and (compressed or not any(entry.filename.endswith("data.pkl") for entry in entries)):
+        return "is an archive; unpack it and give the weights inside"
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        return "is an archive whose parts claim more than it holds; copy or download it again"
     return None
+
+
+def _zip_entries(path: Path) -> list[zipfile.ZipInfo]:
+    """Directory of a zip; empty if it has none that can be read, of which torch says more."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except (zipfile.BadZipFile, struct.error, OSError, ValueError, LookupError, RuntimeError):
+        return []
 
 
 def what_it_is(path: Path) -> str:

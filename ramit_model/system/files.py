@@ -121,7 +121,7 @@ class JsonLines:
         for line in self._file:
             try:
                 replay(end, json.loads(line if line.endswith(b"\n") else b""))
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 break
             end += len(line)
         self._file.truncate(end)
