@@ -170,7 +170,9 @@ def check_arguments(
     swallows = any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and inspect.isclass(function)
     for key in block:
         if key not in names and key not in ignore and not swallows:
-            raise InputError(f"{where}.{printable(str(key))}: no such option{suggest(str(key), set(names) - set(given))}")
+            raise InputError(
+                f"{where}.{printable(str(key))}: no such option{suggest(str(key), set(names) - set(given))}"
+            )
     for name in names:
         if parameters[name].default is inspect.Parameter.empty and name not in block and name not in given:
             raise InputError(f"{where}.{name}: is missing; add it")
