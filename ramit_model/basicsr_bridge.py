@@ -169,7 +169,12 @@ CHANGES = (
 NETWORKS = {"RAMiT": "ramit_arch.ramit_arch", "NGswin": "ramit_arch.ngswin_arch"}
 """Our networks and their modules, which know nothing of BasicSR; entered into its ARCH_REGISTRY."""
 
-SELF_REGISTERING = ("ramit_model.data.clean", "ramit_model.data.paired", "ramit_model.training.restoration_model")
+SELF_REGISTERING = (
+    "ramit_model.data.clean",
+    "ramit_model.data.paired",
+    "ramit_model.training.image_losses",
+    "ramit_model.training.restoration_model",
+)
 """Modules with data sets and models; they derive from BasicSR's classes and enter themselves."""
 
 NAMES = {
