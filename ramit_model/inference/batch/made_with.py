@@ -94,6 +94,8 @@ def _read(folder: Path) -> Iterator[tuple[str, MadeWith]]:
     for line in content.splitlines():
         try:
             note: dict[str, Any] = json.loads(line)
-            yield str(note.pop("place")), MadeWith(**note)
-        except (ValueError, TypeError, KeyError, AttributeError):
+            place, made = str(note.pop("place")), MadeWith(**note)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue
+        if isinstance(made.weights, str) and isinstance(made.task, str | None):
+            yield place, made

@@ -56,7 +56,8 @@ def test_what_makes_a_difference(change: dict[str, object], same: bool) -> None:
 def test_broken_notes_are_passed_over(tmp_path: Path) -> None:
     note_made_with(tmp_path, job("a.png"), ONE)
     with (tmp_path / NOTES).open("ab") as file:
-        file.write(b'[1]\n{"place": "b.png"}\n\xff\n{"place": "c.p')
+        file.write(b'[1]\n{"place": "b.png"}\n\xff\n' + b"[" * 100_000 + b"\n")
+        file.write(b'{"place": "b.png", "weights": 1, "blob": 2, "task": [], "self_ensemble": 3}\n{"place": "c.p')
     with pytest.raises(InputError, match=r"out/a\.png: made"):
         check_made_with(tmp_path, [job("a.png"), job("b.png"), job("c.png")], TWO)
 
