@@ -18,7 +18,7 @@ from ramit_model.commands.version import VersionAction
 from ramit_model.system.environment import set_defaults, write_any_text
 from ramit_model.system.errors import InputError
 from ramit_model.system.processes import process_label
-from ramit_model.system.text import escaped
+from ramit_model.system.text import printable
 
 EPILOG = """\
 examples:
@@ -185,6 +185,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, 2 for bad input (one line on stderr), 130 after Ctrl-C.
     """
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        print("\nbasicsr: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
     set_defaults()
     write_any_text()
     parser = build_parser()
@@ -227,6 +235,6 @@ _REMEDIES = {
 
 
 def _report(verb: str, message: str) -> int:
-    for line in message.splitlines():
-        print(f"basicsr {verb}{process_label()}: {escaped(line)}", file=sys.stderr)
+    for line in message.split("\n"):
+        print(f"basicsr {verb}{process_label()}: {printable(line)}", file=sys.stderr)
     return EXIT_INPUT_ERROR

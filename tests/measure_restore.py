@@ -1,15 +1,11 @@
-"""`basicsr restore` under hard conditions: awkward files, kills at random moments, and its speed beside a plain loop.
+"""`basicsr restore` of awkward files, and its speed beside a plain loop; `crash_harness.py` kills it.
 
 python tests/measure_restore.py awkward [--also FOLDER]...   # all files in one call, with a tiny network
-python tests/measure_restore.py kills [--times 30]
 python tests/measure_restore.py throughput --weights FILE [--count 50] [--size 384]
 """
 
 import argparse
-import os
-import random
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,8 +23,6 @@ from helpers import TINY, photograph
 from PIL import Image
 
 from ramit_arch import RAMiT
-from ramit_model.cli import main
-from ramit_model.commands import restore
 from ramit_model.inference.batch.jobs import list_jobs
 from ramit_model.inference.batch.made_with import NOTES
 from ramit_model.inference.batch.run import Settings, restore_files
@@ -47,18 +41,6 @@ def tiny_weights(folder: Path) -> Path:
 
 def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "ramit_model", "restore", *map(str, arguments)]
-
-
-def forked(arguments: list[str], restorer: Restorer) -> int:
-    """Run the command in a process that has its network already, so that kills hit the work; its number."""
-    process = os.fork()
-    if process == 0:
-        restore._restorer = lambda _: restorer
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-        os._exit(main(["restore", *arguments]))
-    return process
 
 
 def described(path: Path) -> dict[str, object]:
@@ -139,58 +121,6 @@ def measure_awkward(args: argparse.Namespace) -> int:
         return int(bool(wrong or leftovers or traceback))
 
 
-def measure_kills(args: argparse.Namespace) -> int:
-    """Kill the command at random moments, and start it again each time."""
-    rng = random.Random(args.seed)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        source, whole, out = folder / "in", folder / "whole", folder / "out"
-        source.mkdir()
-        for i in range(args.count):
-            cv2.imwrite(str(source / f"{i:03}.png"), photograph(48, 64, seed=i))
-        weights = tiny_weights(folder)
-        restorer = Restorer(weights)
-        started = time.monotonic()
-        if os.waitpid(forked([str(source), "--weights", str(weights), "-o", str(whole)], restorer), 0)[1]:
-            return 1
-        duration = time.monotonic() - started
-        # As the last pictures are done, everything begins again, so that every kill hits work.
-        moments, progress, written = [], [], {}
-        for _ in range(args.times):
-            process = forked([str(source), "--weights", str(weights), "-o", str(out)], restorer)
-            moment = rng.uniform(0, duration)
-            time.sleep(moment)
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
-            moments.append(moment)
-            for path in sorted(out.glob("*.png")) if out.exists() else []:
-                if path.name.startswith("."):
-                    continue
-                if path.read_bytes() != (whole / path.name).read_bytes():
-                    print(f"WRONG: {path.name} is not whole")
-                    return 1
-                if written.setdefault(path.name, path.stat().st_mtime_ns) != path.stat().st_mtime_ns:
-                    print(f"WRONG: {path.name} was written twice")
-                    return 1
-            progress.append(len(written))
-            print(f"killed after {moment:.2f} s: {len(written)} pictures", flush=True)
-            if len(written) == args.count:  # begin again, so that every kill hits a running command
-                for path in out.iterdir():
-                    path.unlink()
-                written.clear()
-        last = os.waitstatus_to_exitcode(
-            os.waitpid(forked([str(source), "--weights", str(weights), "-o", str(out)], restorer), 0)[1]
-        )
-        names = sorted(path.name for path in out.glob("[!.]*"))
-        complete = names == sorted(path.name for path in whole.glob("[!.]*"))
-        same = complete and all((out / n).read_bytes() == (whole / n).read_bytes() for n in names)
-        again = [n for n, when in written.items() if (out / n).stat().st_mtime_ns != when]
-        print(f"{args.times} kills after {min(moments):.1f} to {max(moments):.1f} s of {duration:.1f} s")
-        print(f"pictures after each kill: {progress}")
-        print(f"exit code {last}; complete: {complete}; identical: {same}; written twice: {len(again)}")
-        return int(not same or bool(again) or last != 0)
-
-
 def measure_throughput(args: argparse.Namespace) -> int:
     """Time the command beside a plain loop of reading, network and writing, start of the process left out."""
 
@@ -238,11 +168,6 @@ def run() -> int:
     files = verbs.add_parser("awkward")
     files.add_argument("--also", type=Path, nargs="+", default=[], help="folders with further files")
     files.set_defaults(run=measure_awkward)
-    kills = verbs.add_parser("kills")
-    kills.add_argument("--times", type=int, default=30)
-    kills.add_argument("--count", type=int, default=24)
-    kills.add_argument("--seed", type=int, default=0)
-    kills.set_defaults(run=measure_kills)
     throughput = verbs.add_parser("throughput")
     throughput.add_argument("--weights", required=True)
     throughput.add_argument("--count", type=int, default=50)

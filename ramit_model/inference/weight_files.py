@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 
 from ramit_model.inference.facts import Facts, from_header
-from ramit_model.system.errors import InputError
+from ramit_model.system.errors import InputError, one_line
+from ramit_model.system.text import printable
 
 
 class _Inert:
@@ -80,11 +81,11 @@ def read_checkpoint(path: str | os.PathLike[str], *, without_extras: bool = Fals
     except pickle.UnpicklingError:
         # torch raises this for foreign pickles and for other files alike.
         raise InputError(f"{path}: {_refused(path)}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: broken checkpoint ({reason[:100]}); copy or download it again") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # a damaged file makes torch raise nearly anything
+        reason = printable(one_line(error).strip()) or type(error).__name__
+        raise InputError(f"{path}: broken checkpoint ({reason[:100]}); copy or download it again") from None
 
 
 def read_container(path: str | os.PathLike[str]) -> tuple[Any, Facts | None]:

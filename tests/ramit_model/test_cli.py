@@ -150,3 +150,17 @@ def test_a_foreign_basicsr_folder_is_named(pairs: Path, tmp_path: Path, write_op
     assert done.returncode == 2
     assert "is not the BasicSR package" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_before_anything_is_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ramit_model.cli.build_parser", interrupted)
+    assert main(["train", "-opt", "x.yml"]) == 130
+    assert one_line(capsys).strip() == "basicsr: interrupted"
+
+
+def test_names_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-opt", "\x1b]0;title\x07\r.yml"]) == 2
+    assert r"\x1b]0;title\x07\r.yml: no such option file" in one_line(capsys)
