@@ -1,33 +1,18 @@
 """Decodes image files strictly: damaged, transparent, deep or unusual ones are refused or reported, never half-read."""
 
-import io
-import os
-import struct
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from datasets_prep.image_formats import (
     DAMAGED,
-    EXIF_ORIENTATION,
-    PNG_SIGNATURE,
-    QUARTER_TURNS,
-    TIFF_HEIGHT,
-    TIFF_WIDTH,
     ImageError,
     examine,
     imdecode,
-    open_image,
-    png_chunks,
-    read_start,
-    tiff_tag,
 )
 
 FAST_LEVEL = 1
@@ -100,57 +85,6 @@ def encode_png(image: NDArray[np.uint8], compress_level: int) -> bytes:
     if not written:
         raise ImageError(f"{'x'.join(map(str, image.shape))} pixels cannot be written as PNG; cut the image into parts")
     return bytes(content)
-
-
-def size_in_header(source: bytes | str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Read height and width in pixels that decoding will give, turned as EXIF says, without decoding any pixel.
-
-    Args:
-        source: A file's content or path.
-
-    Returns:
-        None if only decoding tells.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
-                return _size_in_header(file)
-    except Exception:  # as in `decode`
-        return None
-
-
-def _size_in_header(file: BinaryIO) -> tuple[int, int] | None:
-    start = read_start(file)
-    if start.startswith(PNG_SIGNATURE):
-        width, height = struct.unpack(">II", file.read(24)[16:])
-        # OpenCV obeys EXIF wherever it is, also behind the pixels; how it reads it is best left to it.
-        return None if any(kind == b"eXIf" for kind, _, _ in png_chunks(file)) else (height, width)
-    image = open_image(file, start)
-    if isinstance(image, TiffImageFile):
-        # Whether `size` is turned depends on Pillow's version.
-        height, width = tiff_tag(image, TIFF_HEIGHT), tiff_tag(image, TIFF_WIDTH)
-        return (width, height) if tiff_tag(image, EXIF_ORIENTATION, 1) in QUARTER_TURNS else (height, width)
-    width, height = image.size
-    if "exif" not in image.info:
-        return height, width
-    if not isinstance(image, JpegImageFile):
-        return None  # OpenCV's versions differ
-    turned = _orientation(image.info["exif"]) in QUARTER_TURNS
-    return (width, height) if turned else (height, width)
-
-
-def _orientation(exif: bytes) -> int:
-    """Find the EXIF orientation as OpenCV does in a JPEG: with any type of entry, and never in XMP, unlike Pillow."""
-    directory = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}[directory[:4]]
-    start = struct.unpack_from(order + "I", directory, 4)[0]
-    count = struct.unpack_from(order + "H", directory, start)[0]
-    for i in range(count):
-        tag, value = struct.unpack_from(order + "H6xH", directory, start + 2 + 12 * i)
-        if tag == EXIF_ORIENTATION:
-            return int(value)
-    return 1
 
 
 def _decode(content: bytes, treatment: Treatment) -> Decoded:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
@@ -25,6 +26,9 @@ PNG_GRAY, PNG_GRAY_ALPHA, PNG_COLOR_ALPHA = 0, 4, 6
 GRAY_MODES = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N")
 ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 
+PPM_START = re.compile(rb"P[1-6]\s")
+PPM_BITMAPS = (b"P1", b"P4")
+
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 JPEG_SCAN, JPEG_END = 0xDA, 0xD9
 
@@ -34,7 +38,7 @@ TIFF_SAMPLES, TIFF_PLANES, TIFF_SAMPLE_FORMAT = 277, 284, 339
 TIFF_BLACK_IS_ZERO, TIFF_RGB, TIFF_YCBCR, TIFF_LAB = 1, 2, 6, (8, 9, 10)
 TIFF_UNSIGNED = 1
 
-UNKNOWN = "cannot be decoded as an image (PNG, JPEG, BMP, TIFF or WebP); replace or remove it"
+UNKNOWN = "cannot be decoded as an image (PNG, JPEG, BMP, TIFF, WebP or PPM); replace or remove it"
 DAMAGED = "is cut short or damaged, or of an unusual kind; replace it, or save it as PNG"
 
 
@@ -67,6 +71,8 @@ def examine(content: bytes) -> Kind:
     if image.mode == "CMYK":
         raise ImageError("is CMYK; convert it to RGB")
     deep, extra = _examine_tiff(image) if isinstance(image, TiffImageFile) else (False, False)
+    if isinstance(image, PpmImageFile):
+        deep = _is_deep_ppm(content)
     # OpenCV's versions return cut images half gray, or None, or as they please: Pillow refuses them.
     if isinstance(image, JpegImageFile):
         JpegImageFile(io.BytesIO(_open_ended(content))).load()
@@ -95,6 +101,8 @@ def open_image(file: BinaryIO, start: bytes) -> ImageFile:
         return TiffImageFile(file)
     if start.startswith(b"RIFF") and start.endswith(b"WEBP"):
         return WebPImageFile(file)
+    if PPM_START.match(start):
+        return PpmImageFile(file)
     raise ImageError(UNKNOWN)
 
 
@@ -143,6 +151,18 @@ def _open_ended(content: bytes) -> bytes:
         scans += kind == JPEG_SCAN
     # Decoders look up to eight bytes ahead.
     return content[:end] + bytes(8) if scans == 1 else content
+
+
+# PPM ------------------------------------------------------------------------------------------------------------------
+
+
+def _is_deep_ppm(content: bytes) -> bool:
+    """Whether it has 16 bits; raises ImageError where white is neither 255 nor 65535."""
+    words = re.sub(rb"#[^\n]*", b"", content[:1024]).split(maxsplit=4)
+    white = 255 if words[0] in PPM_BITMAPS else int(words[3])
+    if white not in (255, 65535):
+        raise ImageError(f"has values up to {white}; save it as PNG")
+    return white == 65535
 
 
 # TIFF -----------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from datasets_prep.estimate import readable, require_space, space_needed
 from datasets_prep.families import Family
 from datasets_prep.gathering import gather
-from datasets_prep.image_files import Treatment, decode, size_in_header
+from datasets_prep.headers import claimed_size
+from datasets_prep.image_files import Treatment, decode
 from datasets_prep.image_formats import ImageError
 from datasets_prep.manifest import Header, read_header
 from datasets_prep.processing import Job, Output, role_scale, size_problem
@@ -218,7 +219,7 @@ class _Preparation:
         return gt_sizes
 
     def _size(self, member: Member) -> tuple[int, int]:
-        size = size_in_header(read(member, HEADER_BYTES))
+        size = claimed_size(read(member, HEADER_BYTES), member.size)
         if size is None:  # decoding tells, or says why not
             height, width = decode(read(member), self.job.treatment).image.shape[:2]
             size = (height, width)

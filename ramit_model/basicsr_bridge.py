@@ -172,6 +172,7 @@ NETWORKS = {"RAMiT": "ramit_arch.ramit_arch", "NGswin": "ramit_arch.ngswin_arch"
 SELF_REGISTERING = (
     "ramit_model.data.clean",
     "ramit_model.data.paired",
+    "ramit_model.data.single",
     "ramit_model.training.image_losses",
     "ramit_model.training.restoration_model",
 )
@@ -184,10 +185,8 @@ NAMES = {
     "METRIC_REGISTRY": "basicsr.utils.registry",
     "MODEL_REGISTRY": "basicsr.utils.registry",
     "FileClient": "basicsr.utils",
-    "PairedImageDataset": "basicsr.data.paired_image_dataset",
     "PrefetchDataLoader": "basicsr.data.prefetch_dataloader",
     "SRModel": "basicsr.models.sr_model",
-    "SingleImageDataset": "basicsr.data.single_image_dataset",
     "bgr2ycbcr": "basicsr.utils",
     "build_dataloader": "basicsr.data",
     "build_dataset": "basicsr.data",
@@ -200,8 +199,6 @@ NAMES = {
     "imresize": "basicsr.utils.matlab_functions",
     "init_dist": "basicsr.utils.options",
     "master_only": "basicsr.utils.dist_util",
-    "paths_from_lmdb": "basicsr.data.data_util",
-    "scandir": "basicsr.utils",
     "set_random_seed": "basicsr.utils",
     "tensor2img": "basicsr.utils",
     "test_pipeline": "basicsr.test",

@@ -11,7 +11,7 @@ import time
 import types
 from argparse import Namespace
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +204,7 @@ class Run:
         auto_resume: Go on from the newest checkpoint.
         debug: Log, save and validate every few iterations.
         verbose: Show everything on the terminal that the log file gets.
+        problems: Lines about pictures that could not be restored; filled while it runs.
     """
 
     options: dict[str, Any]
@@ -212,6 +213,7 @@ class Run:
     auto_resume: bool = False
     debug: bool = False
     verbose: bool = False
+    problems: list[str] = field(default_factory=list)
 
 
 _runs: list[Run] = []
@@ -220,6 +222,12 @@ _runs: list[Run] = []
 def hand_over(run: Run) -> None:
     """Name the run whose options `parse_options` returns from now on."""
     _runs[:] = [run]
+
+
+def note_problems(lines: Iterable[str]) -> None:
+    """Add lines, each once, to the problems of the run that was handed over, if there is one."""
+    for run in _runs:
+        run.problems.extend(line for line in lines if line not in run.problems)
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Namespace]:
@@ -254,8 +262,6 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     for phase, dataset in opt["datasets"].items():
         dataset["phase"] = phase.partition("_")[0]
         dataset["scale"] = opt["scale"]
-        _expand_home(dataset, ("dataroot_gt", "dataroot_lq"))
-    _expand_home(opt["path"], [key for key in opt["path"] if "resume_state" in key or "pretrain_network" in key])
     _add_folders(opt, Path(root_path), is_train=is_train)
     if is_train and "debug" in opt["name"]:
         if "val" in opt:
@@ -302,12 +308,6 @@ def start_log(
         terminal.only_what_matters(logger)
     logger.info(terminal.describe_run(run.options))
     return logger
-
-
-def _expand_home(block: dict[str, Any], keys: Iterable[str]) -> None:
-    for key in keys:
-        if block.get(key) is not None:
-            block[key] = os.path.expanduser(block[key])  # noqa: PTH111  a Path would drop a trailing slash
 
 
 def _add_folders(opt: dict[str, Any], root: Path, *, is_train: bool) -> None:

@@ -18,6 +18,7 @@ from ramit_model.config.checks import (
     check_metrics,
     check_name,
     check_network,
+    check_set_names,
 )
 from ramit_model.config.option_file import Options
 from ramit_model.config.options import expand_sigma_sets, read_options
@@ -235,10 +236,7 @@ def _test_sets(options: Options, file: str) -> list[Options]:
     try_metrics(options, file)
     spread = {"datasets": options["datasets"], "val": options.get("val")}
     expand_sigma_sets(spread, file)
-    names = [block["name"] for block in spread["datasets"].values()]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{file}: datasets: two are called {name}; rename one")
+    check_set_names(spread["datasets"], file)
     # BasicSR's parser adds phase and scale.
     return [{**block, "phase": "test", "scale": options["scale"]} for block in spread["datasets"].values()]
 

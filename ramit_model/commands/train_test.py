@@ -43,6 +43,8 @@ def run_pipeline(verb: Verb, run: "Run") -> None:
     with lock(verb, run.options["name"]), terminal.progress_line_removed():
         pipeline(str(Path.cwd()))
     basicsr_bridge.get_root_logger().info(terminal.describe_results(run.options))
+    if run.problems and rank() == 0:
+        raise InputError("\n".join([*run.problems, f"{len(run.problems)} not restored; all other pictures are"]))
 
 
 @contextmanager
@@ -78,7 +80,9 @@ def let_workers_share_imports() -> None:
         and "forkserver" in multiprocessing.get_all_start_methods()
     ):
         multiprocessing.set_start_method("forkserver")
-        multiprocessing.set_forkserver_preload(["ramit_model.data.clean", "ramit_model.data.paired"])
+        multiprocessing.set_forkserver_preload(
+            ["ramit_model.data.clean", "ramit_model.data.paired", "ramit_model.data.single"]
+        )
 
 
 def choose_one_gpu(options: dict[str, Any]) -> None:

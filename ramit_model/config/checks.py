@@ -15,6 +15,9 @@ from ramit_model.data.patches import PATCH_DATASETS
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import check_folder
 
+SET_NAME = re.compile(r"(?![\s.])[^/\\:*?\"<>|\x00-\x1f]{1,100}(?<![\s.])")
+"""Name of a set, which names its tables and folders."""
+
 COMPILERS = ("c++", "g++", "clang++", "cl")
 
 
@@ -102,6 +105,20 @@ def check_metrics(metrics: Options, file: str) -> None:
             raise InputError(f"{where}.crop_border: must be a whole number from 0 up, not {border!r}")
         if metric.get("better", "higher") not in ("higher", "lower"):
             raise InputError(f"{where}.better: must be higher or lower, not {metric['better']!r}")
+
+
+def check_set_names(datasets: Options, file: str) -> None:
+    """Refuse names of validation and test sets that are no safe file names, or that two sets have."""
+    phases: dict[str, str] = {}
+    for phase, block in datasets.items():
+        if phase.partition("_")[0] == "train":
+            continue
+        name, where = str(block.get("name", "")), f"{file}: datasets.{phase}.name"
+        if not SET_NAME.fullmatch(name):
+            raise InputError(f"{where}: {name!r} names tables and folders of results; use letters, digits and . + - _")
+        other = phases.setdefault(name.casefold(), phase)
+        if other != phase:
+            raise InputError(f"{where}: {name}: datasets.{other} is called so, too, and so are its results; rename one")
 
 
 def check_device(options: Options, file: str) -> None:

@@ -3,16 +3,21 @@
 import copy
 import functools
 import os
+import re
 from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel
 
-from ramit_model.config.checks import check_options
+from ramit_model.config.checks import check_options, check_set_names
 from ramit_model.config.option_file import Options, override, read_yaml
 from ramit_model.config.schema import CHECKED_MODELS, CLEAN, TestOptions, TrainOptions
 from ramit_model.config.text_options import is_text
 from ramit_model.config.validation import check_numbers_as_text, check_schema
 from ramit_model.system.errors import InputError
+from ramit_model.system.paths import expand
+
+PATH_OPTION = re.compile(r"dataroot(_\w+)?|meta_info_file|pretrain_network_\w+|resume_state|weights")
+"""Options that are paths."""
 
 
 def read_options(
@@ -42,7 +47,20 @@ def read_options(
         if isinstance(options.get(name), dict):
             options[name] = {key: block for key, block in options[name].items() if block is not None}
     check_numbers_as_text(options, f"{path}: ", text)
+    _expand_paths(options, f"{path}: ")
     return options
+
+
+def _expand_paths(block: Options, where: str) -> None:
+    """Replace `~` and variables in the paths of all blocks, in place."""
+    for key, value in block.items():
+        if isinstance(value, dict):
+            _expand_paths(value, f"{where}{key}.")
+        elif isinstance(value, str) and PATH_OPTION.fullmatch(str(key)):
+            try:
+                block[key] = expand(value)
+            except InputError as error:
+                raise InputError(f"{where}{key}: {error}") from None
 
 
 def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterable[str] = ()) -> Options:
@@ -66,6 +84,7 @@ def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterab
         check_schema(schema, options, f"{path}: ")
     check_options(options, str(path), is_train)
     expand_sigma_sets(options, str(path))
+    check_set_names(options["datasets"], str(path))
     return options
 
 

@@ -53,8 +53,10 @@ class SingleDataset(Dataset):
     filename_tmpl: str = Field(
         default="{}", description="LQ file name without suffix, where {} is that of the GT file."
     )
-    color: Literal["y"] | None = Field(
-        default=None, description="y: read only the Y channel of YCbCr (BT.601, 16..235)."
+    color: Literal["y", "gray"] | None = Field(
+        default=None,
+        description="gray: make images gray by OpenCV's 8-bit RGB2GRAY; y: read only the Y channel of YCbCr "
+        "(BT.601, 16..235).",
     )
     mean: list[float] | None = Field(default=None, description="Mean to subtract from each channel, range 0..1.")
     std: list[float] | None = Field(
@@ -66,6 +68,11 @@ class PairedDataset(SingleDataset):
     """Pairs of low-quality and ground-truth images."""
 
     dataroot_gt: str = Field(description="Folder or LMDB of the GT images.")
+    key: str | None = Field(
+        default=None,
+        description="Regular expression that finds what GT and LQ names have in common, where they are not equal and "
+        "follow no known pattern.",
+    )
 
 
 class TrainDataset(Dataset):

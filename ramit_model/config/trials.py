@@ -2,7 +2,6 @@
 
 import copy
 import math
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -236,8 +235,6 @@ def _smallest_image(block: Options, scale: int) -> tuple[str, tuple[int, int]] |
     if block["type"] not in (CLEAN, "PairedRestorationDataset", "PairedImageDataset"):
         return None
     kind = CleanImageDataset if block["type"] == CLEAN else PairedRestorationDataset
-    roots = {key: os.path.expanduser(block[key]) for key in ("dataroot_gt", "dataroot_lq") if block.get(key)}  # noqa: PTH111
-    dataset = kind({**copy.deepcopy(block), **roots, "phase": "val", "scale": scale})
-    sizes = zip(dataset.gt_paths, dataset.reader.sizes(dataset.gt_paths, "gt"), strict=True)
-    known = [(path, size) for path, size in sizes if size]
+    dataset = kind({**copy.deepcopy(block), "phase": "val", "scale": scale})
+    known = [(path, dataset.gt_sizes[path]) for path in dataset.gt_paths if path in dataset.gt_sizes]
     return min(known, key=lambda image: min(image[1]), default=None)

@@ -1,5 +1,6 @@
 """Restores the images of a data set one by one and measures each, for validation, test and benchmark alike."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from datasets_prep.image_files import encode_png
-from ramit_model.basicsr_bridge import calculate_metric, tensor2img
+from ramit_model.basicsr_bridge import METRIC_REGISTRY, calculate_metric, tensor2img
+from ramit_model.data.listing import result_names
+from ramit_model.system.errors import InputError
 from ramit_model.system.files import write_atomically, write_csv_atomically
 from ramit_model.system.text import escaped
 
@@ -24,11 +27,19 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ImageResult:
-    """Metrics of one image of a data set, by name; empty without GT."""
+    """Metrics of one image of a data set, by name.
+
+    Attributes:
+        index: Position in the set, from 0.
+        name: Name of the image and its files.
+        metrics: Metric -> value; without GT, only of those that need none.
+        problem: Line that says why the image could not be restored, or None.
+    """
 
     index: int
     name: str
     metrics: dict[str, float]
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,9 +52,8 @@ class Pictures:
 
 
 class Measured(NamedTuple):
-    """Name, metrics (by name; empty without GT) and pictures of a restored image."""
+    """Metrics (by name) and pictures of a restored image."""
 
-    name: str
     metrics: dict[str, float]
     pictures: Pictures
 
@@ -54,28 +64,57 @@ def evaluate(
     metrics: dict[str, dict[str, Any]],
     *,
     progress_bar: bool = True,
-) -> Iterator[tuple[ImageResult, Pictures]]:
+) -> Iterator[tuple[ImageResult, Pictures | None]]:
     """Restore and measure the images of a set; several processes share them out.
 
     Args:
         restore: Maps LQ (1, C, H, W) to the result (1, C, H * scale, W * scale), range 0..1, not clamped.
         loader: One image a batch.
-        metrics: `val.metrics` of the options; they need GT.
+        metrics: `val.metrics` of the options; those that compare with GT are left out without it.
         progress_bar: Whether to show one, on terminals.
 
     Yields:
-        One image after the other.
+        One image after the other. In a set without GT, such as a folder of photos, one that cannot be restored has no
+        pictures.
+
+    Raises:
+        InputError: An image of another set cannot be restored.
     """
     dataset: Any = loader.dataset
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     indices = range(rank, len(dataset), world)
     if world > 1:
         loader = DataLoader(Subset(dataset, indices))
+    names = image_names(dataset)
     hidden = None if progress_bar and rank == 0 else True  # None: hidden without a terminal
     bar = tqdm(loader, desc=dataset.opt["name"], unit="image", disable=hidden)
     for index, data in zip(indices, bar, strict=True):
-        measured = measure(restore, data, metrics)
-        yield ImageResult(index, measured.name, measured.metrics), measured.pictures
+        try:
+            if "problem" in data:
+                raise InputError(data["problem"][0])
+            measured = measure(restore, data, metrics)
+        except InputError as error:
+            if "gt" in data:
+                raise
+            yield ImageResult(index, names[index], {}, error.line), None
+            continue
+        yield ImageResult(index, names[index], measured.metrics), measured.pictures
+
+
+def image_names(dataset: Any) -> list[str]:
+    """Names of the images of a data set and of their results, each another one.
+
+    Args:
+        dataset: Data set of ours, with `names`; of BasicSR's, with `paths`; or another, of which only the items tell.
+
+    Raises:
+        InputError: Two images would have one result.
+    """
+    if hasattr(dataset, "names"):
+        return list(dataset.names)
+    items = getattr(dataset, "paths", None) or (dataset[index] for index in range(len(dataset)))
+    paths = [str(item.get("gt_path", item.get("lq_path")) if isinstance(item, dict) else item) for item in items]
+    return result_names([Path(path).name for path in paths], f"data set {dataset.opt['name']}")
 
 
 def measure(restore: Callable[[Tensor], Tensor], data: dict[str, Any], metrics: dict[str, dict[str, Any]]) -> Measured:
@@ -88,12 +127,18 @@ def measure(restore: Callable[[Tensor], Tensor], data: dict[str, Any], metrics: 
     """
     result: Picture = tensor2img([restore(data["lq"])])
     gt: Picture | None = tensor2img([data["gt"]]) if "gt" in data else None
-    measured = {}
-    if gt is not None:
-        images = {"img": result, "img2": gt}
-        measured = {name: float(calculate_metric(images, dict(block))) for name, block in metrics.items()}
-    name = Path(data.get("gt_path", data["lq_path"])[0]).stem
-    return Measured(name, measured, Pictures(tensor2img([data["lq"]]), result, gt))
+    images = {"img": result} if gt is None else {"img": result, "img2": gt}
+    measured = {
+        name: float(calculate_metric(images if needs_gt(block) else {"img": result}, dict(block)))
+        for name, block in metrics.items()
+        if gt is not None or not needs_gt(block)
+    }
+    return Measured(measured, Pictures(tensor2img([data["lq"]]), result, gt))
+
+
+def needs_gt(metric: dict[str, Any]) -> bool:
+    """Whether a metric, a block of `val.metrics`, compares with GT; NIQE does not."""
+    return "img2" in inspect.signature(METRIC_REGISTRY.get(metric["type"])).parameters
 
 
 def gather(items: list[T]) -> list[T]:

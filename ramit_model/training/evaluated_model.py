@@ -1,5 +1,6 @@
 """Validation and test of BasicSR's SRModel: every image restored, measured, reported; the base of RestorationModel."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ramit_model.basicsr_bridge import SRModel, get_root_logger, master_only
+from ramit_model.basicsr_changes import note_problems
 from ramit_model.inference import evaluation
 from ramit_model.inference.memory_model import check_memory
 from ramit_model.inference.padding import size_unit
 from ramit_model.inference.restoring import restore_pixels
 from ramit_model.inference.tiling import Tiling
 from ramit_model.system.errors import InputError, NotEnoughMemoryError
+from ramit_model.system.files import FATAL
 from ramit_model.system.memory import is_out_of_memory
-from ramit_model.system.text import escaped
+from ramit_model.system.text import escaped, printable
 from ramit_model.training.schedule import Schedule
 from ramit_model.training.terminal import FILE_ONLY
 from ramit_model.training.validation_history import ValidationHistory, validation_line
@@ -106,17 +109,39 @@ class EvaluatedModel(SRModel):
         for result, pictures in evaluation.evaluate(
             self.restore, dataloader, val.get("metrics") or {}, progress_bar=val.get("pbar", True)
         ):
-            if save_img:
-                evaluation.save_picture(pictures.result, self._picture_path(name, result.name, current_iter))
+            if pictures is None:
+                results.append(result)
+                continue
+            if save_img and (problem := self._save(pictures.result, name, result.name, current_iter)):
+                result = replace(result, problem=problem)  # noqa: PLW2901  the same image
             if tb_logger and result.index < val.get("tb_images", 0):
                 tag = f"{name}/{escaped(result.name)}: LQ, result, GT"
                 tb_logger.add_image(tag, evaluation.side_by_side(pictures), current_iter, dataformats="HWC")
             results.append(result)
         results = sorted(evaluation.gather(results), key=lambda result: result.index)
-        if self.opt["rank"] == 0 and any(result.metrics for result in results):
+        note_problems(result.problem for result in results if result.problem)
+        results = [result for result in results if result.metrics]
+        if self.opt["rank"] == 0 and results:
             self._report(name, results, current_iter, tb_logger)
 
     dist_validation = nondist_validation
+
+    def _save(
+        self, picture: evaluation.Picture, dataset_name: str, image_name: str, current_iter: int | str
+    ) -> str | None:
+        """Save a result; returns a line about it if its name is one that the file system does not take.
+
+        Raises:
+            OSError: It cannot be written, and neither could the next one.
+        """
+        path = self._picture_path(dataset_name, image_name, current_iter)
+        try:
+            evaluation.save_picture(picture, path)
+        except OSError as error:
+            if error.errno in FATAL:
+                raise
+            return f"data set {dataset_name}: {printable(path)}: {error.strerror}; rename the image"
+        return None
 
     def _tiling(self) -> Tiling:
         return Tiling((self.opt.get("val") or {}).get("tile"))

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_prep.image_files import Treatment, decode, encode_png, size_in_header
+from datasets_prep.headers import size_in_header
+from datasets_prep.image_files import Treatment, decode, encode_png
 from datasets_prep.image_formats import ImageError
 
 COLOR, GRAY, ROUND = Treatment(), Treatment(color="gray"), Treatment(deep="round")

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader, Subset
@@ -13,8 +12,7 @@ from tqdm import tqdm
 from ramit_model.basicsr_bridge import build_dataset, tensor2img
 from ramit_model.benchmark.plan import Plan
 from ramit_model.config.option_file import Options
-from ramit_model.inference.evaluation import Picture
-from ramit_model.system.errors import InputError
+from ramit_model.inference.evaluation import Picture, image_names
 from ramit_model.system.text import escaped
 
 
@@ -24,7 +22,7 @@ class EvalImage:
 
     Attributes:
         index: Position in the set, from 0.
-        name: Name of the GT file, without extension; bytes that are no text are escaped.
+        name: Name of the image; bytes that are no text are escaped.
         digest: SHA-256 of the LQ and GT pixels, noise included.
     """
 
@@ -59,16 +57,13 @@ def read_sets(plan: Plan) -> list[ImageSet]:
 def _read_set(block: Options, limit: int | None) -> ImageSet:
     dataset = build_dataset(deepcopy(block))
     count = len(dataset) if limit is None else min(limit, len(dataset))
+    names = [escaped(name) for name in image_names(dataset)]
     images = []
     for index, data in enumerate(
         tqdm(single_images(dataset, range(count)), desc=f"read {block['name']}", disable=None)
     ):
         digest = hashlib.sha256(data["lq"].numpy().tobytes() + data["gt"].numpy().tobytes()).hexdigest()
-        images.append(EvalImage(index, escaped(Path(data["gt_path"][0]).stem), digest))
-    names = [image.name for image in images]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"data set {block['name']}: two images are called {name}; rename one")
+        images.append(EvalImage(index, names[index], digest))
     return ImageSet(block, images, len(dataset))
 
 

@@ -9,12 +9,10 @@ from typing import Literal
 
 from ramit_model.inference.pictures.formats import SUFFIXES, Format, format_of
 from ramit_model.system.errors import InputError
+from ramit_model.system.image_names import is_image
 from ramit_model.system.text import printable
 
 DEFAULT_OUT = Path("restored")
-OTHER_SUFFIXES = (".bmp", ".dib", ".gif", ".apng", ".ppm", ".pgm", ".pnm", ".avif", ".heic", ".heif", ".jxl", ".jp2")
-FOUND_SUFFIXES = frozenset((*SUFFIXES, *OTHER_SUFFIXES))
-"""Suffixes of the files that are taken from folders; those that cannot be read are named then."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def _find(text: str, target: Path, own: Sequence[Path], *, several: bool) -> lis
         raise InputError(f"{printable(path)}: no such file or folder; check the path")
     base = _fixed_part(path)
     matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207  absolute patterns, too
-    files = [match for match in matches if match.is_file() and match.suffix.lower() in FOUND_SUFFIXES]
+    files = [match for match in matches if match.is_file() and is_image(match)]
     files = [file for file in files if not any(_is_inside(file, folder) for folder in own)]
     if not files:
         raise InputError(f"{printable(path)}: matches no pictures; check the pattern")
@@ -121,9 +119,7 @@ def _walk(folder: Path, own: Sequence[Path]) -> Iterator[Path]:
             entries = sorted((e for e in current.iterdir() if not e.name.startswith(".")), reverse=True)
         except OSError as error:
             raise InputError(f"{printable(current)}: {error.strerror}; make it readable") from error
-        files = [
-            entry for entry in entries if not entry.name.startswith(".") and entry.suffix.lower() in FOUND_SUFFIXES
-        ]
+        files = [entry for entry in entries if not entry.name.startswith(".") and is_image(entry)]
         yield from (file for file in reversed(files) if file.is_file())
         pending += [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
 
@@ -156,7 +152,7 @@ def _output_name(place: PurePath, kind: Format | Literal["same"]) -> PurePath:
         return place
     ending = f".{'png' if kind == 'same' else kind}"
     # Only the suffix of a picture is one: "Mt. Fuji" has none.
-    return place.with_suffix(ending) if suffix.lower() in FOUND_SUFFIXES else place.with_name(place.name + ending)
+    return place.with_suffix(ending) if is_image(place) else place.with_name(place.name + ending)
 
 
 def _safe(jobs: list[Job]) -> list[Job]:

@@ -215,7 +215,7 @@ def test_names_that_are_taken(pairs: Path, write_options: Write) -> None:
     assert "networks.bicubic: is what networks are compared with" in refused(write_options(options))[0]
     options = benchmark_options(pairs)
     options["datasets"]["test_2"] = options["datasets"]["test_1"]
-    assert "datasets: two are called pairs" in refused(write_options(options))[0]
+    assert "is called so, too, and so are its results" in refused(write_options(options))[0]
 
 
 def test_all_that_is_missing_is_listed(pairs: Path, tmp_path: Path, write_options: Write) -> None:

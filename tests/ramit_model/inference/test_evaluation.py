@@ -14,16 +14,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ramit_model.data.degradation import add_test_noise
-from ramit_model.data.paired import to_tensor
+from ramit_model.data.reading import to_tensor
 from ramit_model.inference.evaluation import (
     ImageResult,
     Pictures,
     averages,
     evaluate,
+    measure,
+    needs_gt,
     save_picture,
     side_by_side,
     write_table,
 )
+from ramit_model.system.errors import InputError
 
 PSNR = {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}}
 SIZES = [(24, 32), (32, 24), (16, 40), (24, 24), (17, 19)]
@@ -126,6 +129,42 @@ def test_images_without_gt() -> None:
     results = list(evaluate(identity, DataLoader(NoisyImages(gt=False)), PSNR))
     assert [result.name for result, _ in results] == [f"noisy_{i}" for i in range(5)]
     assert all(result.metrics == {} and pictures.gt is None for result, pictures in results)
+
+
+class Photos(NoisyImages):
+    """Photographs without GT, the second of which is damaged."""
+
+    names = ("0", "1", "2", "3", "4")
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"problem": "1.png: damaged", "lq_path": "1.png"} if index == 1 else super().__getitem__(index)
+
+
+def test_a_damaged_photo_does_not_end_a_test() -> None:
+    results = list(evaluate(identity, DataLoader(Photos(gt=False)), PSNR))
+    assert [(result.name, result.problem, pictures is None) for result, pictures in results] == [
+        ("0", None, False),
+        ("1", "1.png: damaged", True),
+        *((name, None, False) for name in "234"),
+    ]
+
+
+def test_metrics_without_reference_need_no_gt() -> None:
+    metrics = {**PSNR, "niqe": {"type": "calculate_niqe", "crop_border": 0}}
+    loader = DataLoader([{"lq": to_tensor(photograph(200, 200)), "lq_path": "a.png"}])
+    assert [needs_gt(block) for block in metrics.values()] == [True, False]
+    measured = measure(identity, next(iter(loader)), metrics)
+    assert list(measured.metrics) == ["niqe"]
+
+
+def test_two_images_of_one_name_are_refused() -> None:
+    """Whatever the data set, one result would replace the other."""
+
+    class Twins(NoisyImages):
+        paths = ("a/shot.png", "a/shot.jpg", "b", "c", "d")
+
+    with pytest.raises(InputError, match=r"shot\.png and shot\.jpg: would have one result, shot; rename"):
+        list(evaluate(identity, DataLoader(Twins()), PSNR))
 
 
 def test_enlarging_networks() -> None:

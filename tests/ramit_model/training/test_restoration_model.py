@@ -14,7 +14,8 @@ from helpers import TINY, testing_options, training_options
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ramit_arch import RAMiT
-from ramit_model.data.paired import PairedRestorationDataset, SingleRestorationDataset
+from ramit_model.data.paired import PairedRestorationDataset
+from ramit_model.data.single import SingleRestorationDataset
 from ramit_model.inference.opened import open_network
 from ramit_model.inference.padding import pad_symmetric
 from ramit_model.inference.weights import read_weight_file

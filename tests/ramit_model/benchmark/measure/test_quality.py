@@ -26,7 +26,7 @@ from ramit_model.benchmark.measure.quality import Quality
 from ramit_model.benchmark.measure.restoring import Task, restore_images
 from ramit_model.benchmark.plan import load_plan, reference_name
 from ramit_model.data.degradation import add_test_noise
-from ramit_model.data.paired import to_tensor
+from ramit_model.data.reading import to_tensor
 from ramit_model.inference.restoring import restore_pixels
 from ramit_model.inference.tiling import Tiling
 from ramit_model.system.errors import InputError
