@@ -184,6 +184,10 @@ FAMILIES = {family.name: family for family in _ALL}
 """Name -> family, in the order of `basicsr prepare list`."""
 
 
+OWN = "folder"
+"""Name of the family of the user's own images."""
+
+
 def own_folder(*, pairs: bool, scales: tuple[int, ...], grid: Grid | None) -> Family:
     """Build the family `folder`: images of the user's own.
 
@@ -192,11 +196,11 @@ def own_folder(*, pairs: bool, scales: tuple[int, ...], grid: Grid | None) -> Fa
         scales: Clean images also get LR images at these scales.
         grid: How sub-images are cut; None keeps images whole.
     """
-    collection = Collection("folder", gt=("**",), lq=("**",))
+    collection = Collection(OWN)
     if pairs:
         outputs = {"gt": "GT.lmdb", "lq": "LQ.lmdb"}
     elif scales:
         outputs = {"gt": "HR.lmdb", **{f"x{scale}": f"LR_bicubic_X{scale}.lmdb" for scale in scales}}
     else:
         outputs = {"gt": "GT.lmdb"}
-    return Family("folder", "train", (collection,), outputs, grid, deep="round")
+    return Family(OWN, "train", (collection,), outputs, grid, deep="round")

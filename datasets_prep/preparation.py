@@ -12,16 +12,19 @@ from pathlib import Path
 from tqdm import tqdm
 
 from datasets_prep.estimate import readable, require_space, space_needed
-from datasets_prep.families import Family
+from datasets_prep.families import OWN, Family
 from datasets_prep.gathering import gather
 from datasets_prep.headers import claimed_size
 from datasets_prep.image_files import Treatment, decode
 from datasets_prep.image_formats import ImageError
 from datasets_prep.manifest import Header, read_header
+from datasets_prep.own_images import own_items
 from datasets_prep.processing import Job, Output, role_scale, size_problem
-from datasets_prep.sources import Member, list_source, needs_unpacking, read, unpack
+from datasets_prep.sources import Member, look_into, needs_unpacking, read, unpack
 from datasets_prep.writing import UNFINISHED, Writing
 from ramit_model.system.errors import InputError
+from ramit_model.system.image_names import left_out
+from ramit_model.system.text import printable
 
 HEADER_BYTES = 2**16
 """Bytes at the start of a file that are enough to tell its size in pixels."""
@@ -38,6 +41,7 @@ class Settings:
         force: Replace existing outputs.
         incomplete: Accept fewer images than published.
         pair_scale: Size of ground truth over that of given LQ images.
+        key: Regular expression that finds what GT and LQ names of the user's own images have in common.
     """
 
     scales: tuple[int, ...] = ()
@@ -46,6 +50,7 @@ class Settings:
     force: bool = False
     incomplete: bool = False
     pair_scale: int = 1
+    key: str | None = None
 
 
 def prepare(family: Family, sources: Sequence[tuple[str, Path]], out: Path, settings: Settings) -> None:
@@ -63,16 +68,16 @@ def prepare(family: Family, sources: Sequence[tuple[str, Path]], out: Path, sett
         InputError: A line for each mistake in the sources, or the one reason why nothing can be prepared.
         OSError: The target cannot be written.
     """
-    base = out if family.name == "folder" else out / family.name
+    base = out if family.name == OWN else out / family.name
     for path in (base, *base.parents):
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: is a file; choose another --out")
-    with _unpacked(sources, base) as members:
+    with _unpacked(family, sources, base) as members:
         _Preparation(family, members, out, base / UNFINISHED, settings).run()
 
 
 @contextmanager
-def _unpacked(sources: Sequence[tuple[str, Path]], base: Path) -> Iterator[dict[str, list[Member]]]:
+def _unpacked(family: Family, sources: Sequence[tuple[str, Path]], base: Path) -> Iterator[dict[str, list[Member]]]:
     """Map labels to image files. Compressed tars, which can only be read from the start, are decompressed first."""
     folder, existed = base / f"{UNFINISHED}-archives", base.exists()
     members: dict[str, list[Member]] = {}
@@ -85,7 +90,11 @@ def _unpacked(sources: Sequence[tuple[str, Path]], base: Path) -> Iterator[dict[
                     require_space(source.stat().st_size, folder, f"decompressing {source.name}")
                     print(f"decompress {source.name}", flush=True)
                     unpacked = unpack(source, folder)
-                members.setdefault(label, []).extend(list_source(source, unpacked))
+                listed = look_into(source, unpacked)
+                members.setdefault(label, []).extend(listed.members)
+                others = listed.unread if family.name != OWN else [*listed.unread, *listed.others]
+                for remark in left_out(others):
+                    print(f"{printable(source)}: {remark}", flush=True)
             except InputError as error:
                 problems.append(str(error))
         if problems:
@@ -108,7 +117,12 @@ class _Preparation:
     ) -> None:
         self.family, self.out, self.unfinished, self.settings = family, out, unfinished, settings
         roles = [role for role in family.outputs if not role.startswith("x") or int(role[1:]) in settings.scales]
-        self.items, self.complete = gather(family, members, roles, incomplete=settings.incomplete)
+        if family.name == OWN:
+            (self.items, remarks), self.complete = own_items(members, key=settings.key), True
+            for remark in remarks:
+                print(f"{family.name}: {remark}", flush=True)
+        else:
+            self.items, self.complete = gather(family, members, roles, incomplete=settings.incomplete)
         pair_scale = settings.pair_scale
         scales = {role: role_scale(role, pair_scale) for role in family.outputs}
         outputs = tuple(Output(role, family.outputs[role], scales[role]) for role in roles)

@@ -22,12 +22,11 @@ from datasets_prep.archives import (
 )
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import write_atomically
+from ramit_model.system.image_names import READ_EVERYWHERE, is_image
 from ramit_model.system.text import printable
 
 MAX_BYTES = 2**30
 """An image file larger than this is refused."""
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 Kind = Literal["folder", "zip", "tar", "compressed tar"]
 
@@ -71,16 +70,35 @@ class Member:
 
 
 @dataclass
-class _Found:
-    """Content of a source: images, the names of archives beside them, and a line for each problem."""
+class Listed:
+    """Content of a source.
+
+    Attributes:
+        members: Image files.
+        unread: Names of pictures in formats that are not read here.
+        others: Names of other files, archives apart.
+        archives: Names of archives in the source.
+        problems: A line for each problem.
+    """
 
     members: list[Member] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     archives: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    def add(self, name: str, member: Member) -> None:
+        """Sort a file in by its name."""
+        if PurePosixPath(name).suffix.lower() in READ_EVERYWHERE:
+            self.members.append(member)
+        elif _INNER_ARCHIVE.search(name):
+            self.archives.append(name)
+        else:
+            (self.unread if is_image(name) else self.others).append(name)
 
-def list_source(source: Path, unpacked: Path | None = None) -> list[Member]:
-    """List the image files in a folder or an archive, sorted by name.
+
+def look_into(source: Path, unpacked: Path | None = None) -> Listed:
+    """List the files in a folder or an archive, images sorted by name.
 
     Hidden files, files in hidden folders and `__MACOSX` are left out, and so are links and special files in archives.
     Links in folders are followed.
@@ -109,7 +127,8 @@ def list_source(source: Path, unpacked: Path | None = None) -> list[Member]:
         problems = [_no_image(source, kind, found.archives)]
     if problems:
         raise InputError("\n".join(problems))
-    return sorted(found.members, key=lambda member: member.name)
+    found.members.sort(key=lambda member: member.name)
+    return found
 
 
 def needs_unpacking(source: Path) -> bool:
@@ -151,7 +170,7 @@ def read(member: Member, first: int | None = None) -> bytes:
     """Read the content of an image file; may be called from several threads and processes.
 
     Args:
-        member: Image file from `list_source`.
+        member: Image file from `look_into`.
         first: Number of bytes to read from the start, for a look at the header; None reads and checks the whole file.
 
     Raises:
@@ -199,13 +218,13 @@ def _kind_of(source: Path) -> Kind:
             return "zip"
     if head.startswith(b"PK"):
         raise InputError(f"{shown}: damaged or cut short (no directory of a zip); fetch it again")
-    if source.suffix.lower() in SUFFIXES:
+    if is_image(source):
         raise InputError(f"{shown}: is a single file; give the folder that holds the images")
     raise InputError(f"{shown}: neither a zip nor a tar, or damaged; fetch it again, or unpack it and give the folder")
 
 
-def _list_folder(source: Path) -> _Found:
-    found = _Found()
+def _list_folder(source: Path) -> Listed:
+    found = Listed()
     pending: list[tuple[Path, frozenset[tuple[int, int]]]] = [(source, frozenset({_identity(source.stat())}))]
     while pending:
         folder, above = pending.pop()
@@ -225,23 +244,20 @@ def _list_folder(source: Path) -> _Found:
                 continue
             if stat.S_ISREG(status.st_mode):
                 name = path.relative_to(source).as_posix()
-                if path.suffix.lower() in SUFFIXES:
-                    found.members.append(Member(source, name, status.st_size, "folder", source, 0, _stamp(status)))
-                elif _INNER_ARCHIVE.search(name):
-                    found.archives.append(name)
+                found.add(name, Member(source, name, status.st_size, "folder", source, 0, _stamp(status)))
             # A link to a folder above would lead round for ever.
             elif stat.S_ISDIR(status.st_mode) and _identity(status) not in above:
                 pending.append((path, above | {_identity(status)}))
     return found
 
 
-def _list_archive(source: Path, kind: Kind, file: Path) -> _Found:
+def _list_archive(source: Path, kind: Kind, file: Path) -> Listed:
     stamp = _stamp(file.stat())
     entries = zip_entries(file) if kind == "zip" else tar_entries(file)
     outside = [entry.name for entry in entries if _points_outside(entry.name)]
     if outside:
         raise InputError(_summary(source, outside, "points outside the archive; do not use this archive"))
-    found = _Found()
+    found = Listed()
     flawed: dict[str, list[str]] = {}
     for entry in entries:
         path = _posix(entry.name)
@@ -249,12 +265,9 @@ def _list_archive(source: Path, kind: Kind, file: Path) -> _Found:
         if not entry.is_file or entry.name.endswith(("/", "\\")) or any(_is_hidden(part) for part in path.parts):
             continue
         name = str(path)
-        if path.suffix.lower() in SUFFIXES:
-            found.members.append(Member(source, name, entry.size, kind, file, entry.position, stamp))
-            if entry.flaw:
-                flawed.setdefault(entry.flaw, []).append(name)
-        elif _INNER_ARCHIVE.search(name):
-            found.archives.append(name)
+        found.add(name, Member(source, name, entry.size, kind, file, entry.position, stamp))
+        if entry.flaw and found.members and found.members[-1].name == name:
+            flawed.setdefault(entry.flaw, []).append(name)
     found.problems = [_summary(source, names, flaw) for flaw, names in flawed.items()]
     return found
 
@@ -276,7 +289,7 @@ def _problems_of(members: list[Member]) -> list[str]:
 
 def _no_image(source: Path, kind: Kind, archives: list[str]) -> str:
     if not archives:
-        return f"{printable(source)}: holds no image ({', '.join(sorted(SUFFIXES))}); check the path"
+        return f"{printable(source)}: holds no image ({', '.join(sorted(READ_EVERYWHERE))}); check the path"
     advice = "give those instead" if kind == "folder" else "unpack it and give the folder"
     return f"{printable(source)}: holds archives ({printable(min(archives))}), no image; {advice}"
 

@@ -23,7 +23,7 @@ FAST = {
     *("sources", "stores", "files", "doctests", "readme", "recipes", "layout"),
     *("mobivari", "gather", "degradation", "patches", "padding", "tiling", "evaluation"),
     *("options", "reference", "trials", "plan", "published", "statistics", "measurements"),
-    *("jobs", "pipeline", "reading", "writing"),
+    *("jobs", "pipeline", "reading", "writing", "pairing", "own_images", "headers", "paths"),
     *("long_format", "page", "renderings", "tables", "schedule", "progress", "validation_history", "checkpoint"),
 }
 """Names of the files (`test_NAME.py`) whose tests are fast: pure functions, texts, small files, no processes."""

@@ -2,7 +2,11 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
+
+from ramit_model.system.errors import InputError
+from ramit_model.system.paths import expand
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -24,6 +28,14 @@ def at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return convert
+
+
+def path_type(text: str) -> Path:
+    """Type of an argument that is a path, which may have `~` and variables."""
+    try:
+        return Path(expand(text))
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_overrides(parser: argparse.ArgumentParser, name: str, help: str) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from datasets_prep.families import FAMILIES, own_folder
 from datasets_prep.sub_images import Grid
-from ramit_model.commands.parser import EXIT_INTERRUPTED, Parser, at_least
+from ramit_model.commands.parser import EXIT_INTERRUPTED, Parser, at_least, path_type
 from ramit_model.system.errors import InputError
+from ramit_model.system.paths import expand
 
 
 def add_prepare(prepare: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def add_prepare(prepare: argparse.ArgumentParser) -> None:
         help="folders or archives (zip, tar, tar.gz ...), read in place; a label (gt, lq, x2 ..., or a collection such "
         "as DIV2K) says what is in it, where folders are not named as usual",
     )
-    common.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of data sets")
+    common.add_argument("--out", required=True, type=path_type, metavar="DIR", help="folder of data sets")
     common.add_argument(
         "--compress-level", type=int, choices=range(10), default=1, metavar="N", help="of PNGs, 0 to 9 (default: 1)"
     )
@@ -69,6 +70,12 @@ def add_prepare(prepare: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of super-resolution; for pairs, GT over LQ size",
     )
+    folder.add_argument(
+        "--key",
+        metavar="REGEX",
+        help="for pairs whose names are not equal and follow no known pattern: what GT and LQ names have in common, "
+        r"for example '(\d+)'",
+    )
     folder.set_defaults(run=_prepare, incomplete=False)
     check = families.add_parser(
         "check",
@@ -77,7 +84,7 @@ def add_prepare(prepare: argparse.ArgumentParser) -> None:
         description="Every entry must decode and be as recorded, LQ and GT must match. Looks below PATH for LMDBs and "
         "prepared folders.",
     )
-    check.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    check.add_argument("paths", nargs="+", type=path_type, metavar="PATH")
     check.add_argument("--jobs", type=at_least(1), metavar="N", help="processes (default: one a core)")
     check.set_defaults(run=_prepare_check)
     listing = families.add_parser("list", allow_abbrev=False, help="all families: what they need, where to get it")
@@ -113,6 +120,7 @@ def _prepare(args: argparse.Namespace, _: list[str]) -> int:
         force=args.force,
         incomplete=args.incomplete,
         pair_scale=scales[0] if pairs and scales else 1,
+        key=getattr(args, "key", None),
     )
     try:
         prepare(family, sources, args.out, settings)
@@ -128,7 +136,8 @@ def _source(text: str, family: str) -> tuple[str, Path]:
     labels = ["gt", "lq"] if family == "folder" else list(FAMILIES[family].outputs)
     labels += [] if family == "folder" else [collection.name for collection in FAMILIES[family].collections]
     if equals and label in labels:
-        return label, Path(path)
+        return label, Path(expand(path))
+    text = expand(text)
     if equals and not Path(text).exists():
         raise InputError(f"--source {text}: {label!r} is not a label of {family}; choose one of {', '.join(labels)}")
     return "", Path(text)

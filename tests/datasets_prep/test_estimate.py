@@ -11,7 +11,7 @@ from helpers import photograph
 from datasets_prep.estimate import PAGE, RAW, readable, require_space, space_needed
 from datasets_prep.gathering import Item
 from datasets_prep.processing import Job, Output, process
-from datasets_prep.sources import list_source
+from datasets_prep.sources import look_into
 from datasets_prep.sub_images import Grid
 from ramit_model.system.errors import InputError
 
@@ -22,7 +22,7 @@ def items(folder: Path, sizes: list[tuple[int, int]]) -> list[Item]:
     folder.mkdir(exist_ok=True)
     for index, size in enumerate(sizes):
         cv2.imwrite(str(folder / f"{index:02}.png"), photograph(*size, seed=index))
-    return [Item(member.path.stem, {"gt": member}) for member in list_source(folder)]
+    return [Item(member.path.stem, {"gt": member}) for member in look_into(folder).members]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_images_that_cannot_be_used_count_as_raw_pixels(
     items(tmp_path / "in", [(20, 30)])
     path = tmp_path / "in/00.png"
     path.write_bytes(path.read_bytes()[:-9] + b"x" * 9)
-    found = [Item("00", {"gt": list_source(tmp_path / "in")[0]})]
+    found = [Item("00", {"gt": look_into(tmp_path / "in").members[0]})]
     assert space_needed(found, [(20, 30)], Job(outputs)) == RAW * 600 * share + PAGE * len(outputs)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets_prep.downloads import Collection
-from datasets_prep.families import FAMILIES, Family, own_folder
+from datasets_prep.families import FAMILIES, Family
 from datasets_prep.gathering import MAX_KEY, Item, gather, image_key
 from datasets_prep.sources import Member
 from ramit_model.system.errors import InputError
@@ -286,23 +286,6 @@ def test_what_belongs_to_another_set_is_never_looked_into() -> None:
 def test_validation_images_of_bsd500_are_left_out_under_a_label_too() -> None:
     found = members(gt=["x/a/1.jpg", "x/VAL/2.jpg", "x/b/val/3.jpg"])
     assert names(gather(FAMILIES["BSD500"], found, ("gt",), incomplete=True)[0]) == ["x/a/1.jpg"]
-
-
-def test_own_images_lie_anywhere() -> None:
-    family = own_folder(pairs=False, scales=(2,), grid=None)
-    paths = ["x/1.png", "x/a/2.png", "y.zip: b/c/3.png"]
-    items, complete = gather(family, members(*paths), ("gt",))
-    assert (sorted(names(items)), complete) == (sorted(paths), True)
-
-
-def test_pairs_of_own_images_need_both() -> None:
-    family = own_folder(pairs=True, scales=(), grid=None)
-    items, _ = gather(family, members(gt=["a/1.png"], lq=["b/1.jpg"]), ("gt", "lq"))
-    assert {role: m.where for role, m in items[0].files.items()} == {"gt": "a/1.png", "lq": "b/1.jpg"}
-    (line,) = lines(family, members(lq=["b/1.jpg"]), ("gt", "lq"))
-    assert "no GT images found" in line
-    assert "--source gt=PATH" in line
-    assert "*" not in line
 
 
 # Numbers --------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets_prep import sources
-from datasets_prep.sources import Member, list_source, needs_unpacking, read, unpack
+from datasets_prep.sources import Member, look_into, needs_unpacking, read, unpack
 from ramit_model.system.errors import InputError
 
 FILES = {
@@ -42,6 +42,11 @@ FILES = {
     "DIV2K/._0001.png": b"no",
 }
 IMAGES = {name: FILES[name] for name in list(FILES)[:5]}
+
+
+def list_source(source: Path, unpacked: Path | None = None) -> list[Member]:
+    """The images that are found."""
+    return look_into(source, unpacked).members
 
 
 def make_folder(path: Path, files: Mapping[str, bytes] = FILES) -> Path:
