@@ -23,17 +23,19 @@ from safetensors.torch import save as save_safetensors
 
 from datasets_prep.checking import check
 from datasets_prep.families import FAMILIES, own_folder
-from datasets_prep.image_files import Treatment, decode, encode_png, size_in_header
+from datasets_prep.headers import size_in_header
+from datasets_prep.image_files import Treatment, decode, encode_png
 from datasets_prep.image_formats import ImageError
 from datasets_prep.lmdb_writer import write_pairs
 from datasets_prep.preparation import Settings, prepare
-from datasets_prep.sources import list_source, needs_unpacking, read, unpack
+from datasets_prep.sources import look_into, needs_unpacking, read, unpack
 from ramit_arch import RAMiT
 from ramit_model.benchmark.measure.measurements import Measurements
 from ramit_model.benchmark.plan import load_plan
 from ramit_model.config.options import load_options
 from ramit_model.data.clean import CleanImageDataset
-from ramit_model.data.paired import PairedRestorationDataset, SingleRestorationDataset
+from ramit_model.data.paired import PairedRestorationDataset
+from ramit_model.data.single import SingleRestorationDataset
 from ramit_model.inference.opened import identify
 from ramit_model.inference.pictures.picture import PictureError
 from ramit_model.inference.pictures.reading import read_picture
@@ -253,7 +255,7 @@ def _read_archive(content: bytes, folder: Path) -> None:
     source = folder / "archive"
     source.write_bytes(gzip.compress(content, 1) if len(content) % 3 == 0 else content)
     unpacked = unpack(source, folder / "unpacked") if needs_unpacking(source) else None
-    for member in list_source(source, unpacked):
+    for member in look_into(source, unpacked).members:
         assert ".." not in member.path.parts, member
         assert not Path(member.name).is_absolute(), member
         read(member)
