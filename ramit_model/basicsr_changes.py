@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ramit_model.system.files import write_text_atomically
+from ramit_model.system.processes import leave_stopping_to_parent
 
 # Before BasicSR is imported -------------------------------------------------------------------------------------------
 
@@ -139,7 +140,11 @@ def next_prefetched(self: Any) -> Any:
 
 
 def seed_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
-    """Seed numpy's and Python's generators of a DataLoader worker from torch's, which is another in every epoch."""
+    """Seed numpy's and Python's generators of a DataLoader worker from torch's, which is another in every epoch.
+
+    Signals to stop are left to the training.
+    """
+    leave_stopping_to_parent()
     fresh = torch.initial_seed() % 2**32
     np.random.seed(fresh)
     random.seed(fresh)

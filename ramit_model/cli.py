@@ -149,9 +149,14 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
         return launch.run_processes(args.verb, args.nproc, launcher_arguments, passed_on + forced)
     launcher = args.launcher or ("pytorch" if launch.started_by_launcher() else "none")
     from ramit_model.basicsr_changes import Run  # imports torch: mistakes in the options are reported before
+    from ramit_model.training.interruption import StoppedError
 
     try:
         launch.run_pipeline(args.verb, Run(options, args.opt, launcher, args.auto_resume, args.debug, args.verbose))
+    except StoppedError as error:
+        if launch.rank() == 0:
+            print(f"basicsr train: {launch.describe_stop(error, options['name'])}", file=sys.stderr, flush=True)
+        return 128 + error.number
     except KeyboardInterrupt:
         if launch.rank() == 0:
             print(f"\nbasicsr {args.verb}: interrupted{_how_to_go_on(args, options)}", file=sys.stderr)

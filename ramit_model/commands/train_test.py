@@ -18,6 +18,7 @@ from ramit_model.system.processes import available_cores
 
 if TYPE_CHECKING:
     from ramit_model.basicsr_changes import Run
+    from ramit_model.training.interruption import StoppedError
 
 Verb = Literal["train", "test"]
 
@@ -29,7 +30,7 @@ def run_pipeline(verb: Verb, run: "Run") -> None:
     """
     from ramit_model import basicsr_bridge
     from ramit_model.basicsr_changes import hand_over
-    from ramit_model.training import terminal
+    from ramit_model.training import session, terminal
 
     basicsr_bridge.register()
     keep_freed_memory()
@@ -40,7 +41,7 @@ def run_pipeline(verb: Verb, run: "Run") -> None:
     hand_over(run)
     basicsr_bridge.change("pipeline")
     pipeline = basicsr_bridge.train_pipeline if verb == "train" else basicsr_bridge.test_pipeline
-    with lock(verb, run.options["name"]), terminal.progress_line_removed():
+    with lock(verb, run.options["name"]), session.running(), terminal.progress_line_removed():
         pipeline(str(Path.cwd()))
     basicsr_bridge.get_root_logger().info(terminal.describe_results(run.options))
     if run.problems and rank() == 0:
@@ -67,6 +68,17 @@ def lock(verb: Verb, name: str) -> Iterator[None]:
         raise InputError(
             f"{home / name}: another basicsr {verb} is writing there; wait, or choose another name"
         ) from None
+
+
+def describe_stop(error: "StoppedError", name: str) -> str:
+    """Line for a training that a signal has stopped: what is saved, and how to go on."""
+    from ramit_model.training.checkpoint import training_states
+
+    states = training_states(name)
+    if not states:
+        return f"{error} before the first iteration; nothing is saved"
+    saved = f"saved at iteration {error.iteration:,}" if error.iteration else f"nothing new after {states[0].name}"
+    return f"{error}; {saved} ({states[0].parent}): go on with the same command and --auto_resume"
 
 
 def let_workers_share_imports() -> None:
@@ -138,7 +150,7 @@ def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arg
         arguments: Arguments of `basicsr VERB`.
 
     Returns:
-        Exit code: 0, 2 after an input error in a process, 130 after Ctrl-C, else 1.
+        Exit code: 0, 2 after an input error in a process, 128 plus the number of a signal that ended it, else 1.
     """
     import torch
     from torch.distributed import run
@@ -167,7 +179,8 @@ def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arg
         run.main(command)
     except ChildFailedError as error:
         codes = {failure.exitcode for failure in error.failures.values()}
-        return 2 if 2 in codes else 1
+        stopped = [code for code in codes if code > 128]
+        return 2 if 2 in codes else min(stopped, default=1)
     except SignalException as error:
         return 128 + error.sigval
     except KeyboardInterrupt:

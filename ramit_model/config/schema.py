@@ -232,6 +232,10 @@ class TrainVal(Val):
     """Validation during a training."""
 
     val_freq: Interval = Field(description="Iterations between validations.")
+    at_start: bool = Field(
+        default=True,
+        description="Validate the weights that a training begins with, too; they count for the best network.",
+    )
 
 
 class Logger(Block):

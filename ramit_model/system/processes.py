@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process, resource_tracker
+from multiprocessing import (
+    connection,
+    get_all_start_methods,
+    get_context,
+    get_start_method,
+    parent_process,
+    resource_tracker,
+)
 from typing import TypeVar
 
 from ramit_model.system.errors import InputError
@@ -106,6 +113,44 @@ def ctrl_c_put_off() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
         if noted:
             signal.raise_signal(signal.SIGINT)
+
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that ask a process to end: Ctrl-C, and what kill, Slurm and containers send."""
+
+GRACE = 120
+"""Seconds after a SIGTERM in which the reading processes of a training go on."""
+
+
+@contextmanager
+def stop_signals_blocked() -> Iterator[None]:
+    """Keep signals to stop from this thread, and from processes that it starts until they unblock them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    if (get_start_method(allow_none=True) or get_all_start_methods()[0]) != "fork":
+        # It starts with the first process, and unblocks Ctrl-C when it is done.
+        resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def leave_stopping_to_parent(_: int = 0) -> None:
+    """Let a reading process go on at signals that reach the whole group: the training still needs it for a moment."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_later)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def _end_later(*_: object) -> None:
+    """End at a second SIGTERM, or some time after the first."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "alarm"):
+        signal.alarm(GRACE)
 
 
 def end_with_parent() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -18,15 +18,20 @@ from ramit_model.system.errors import InputError, NotEnoughMemoryError
 from ramit_model.system.files import FATAL
 from ramit_model.system.memory import is_out_of_memory
 from ramit_model.system.text import escaped, printable
+from ramit_model.training.resume import random_states, restore_random_states
 from ramit_model.training.schedule import Schedule
 from ramit_model.training.terminal import FILE_ONLY
 from ramit_model.training.validation_history import ValidationHistory, validation_line
+
+if TYPE_CHECKING:
+    from ramit_model.training.session import Session
 
 
 class EvaluatedModel(SRModel):
     """SRModel whose validation measures each image, is shared out over the processes and keeps the best network.
 
     Attributes:
+        session: The training that runs; None in a test.
         opt: Options after BasicSR's parser.
         net_g: Network, bare or wrapped.
         schedule: Schedule of the training.
@@ -36,6 +41,7 @@ class EvaluatedModel(SRModel):
         output: Its result, (B, C, H * scale, W * scale), not clamped.
     """
 
+    session: "Session | None" = None
     opt: dict[str, Any]
     net_g: nn.Module
     schedule: Schedule
@@ -104,6 +110,24 @@ class EvaluatedModel(SRModel):
             if (name, current_iter) in self.validated:
                 return
             self.validated.add((name, current_iter))
+        generators = random_states()
+        results, broken_off = self._evaluate(dataloader, name, current_iter, tb_logger, save_img)
+        restore_random_states(generators)  # whether and when it is validated changes no training
+        shares = evaluation.gather([(results, broken_off)])
+        if self.session and any(broken_off for _, broken_off in shares):
+            self.session.stop(self.session.interruption.agreed() or 0, int(current_iter))
+        results = sorted((result for share, _ in shares for result in share), key=lambda result: result.index)
+        note_problems(result.problem for result in results if result.problem)
+        results = [result for result in results if result.metrics]
+        if self.opt["rank"] == 0 and results:
+            self._report(name, results, current_iter, tb_logger)
+
+    dist_validation = nondist_validation
+
+    def _evaluate(
+        self, dataloader: DataLoader[Any], name: str, current_iter: int | str, tb_logger: Any, save_img: bool
+    ) -> tuple[list[evaluation.ImageResult], bool]:
+        """Restore the images of this process; returns their results, and whether a signal has broken that off."""
         val = self.opt["val"]
         results = []
         for result, pictures in evaluation.evaluate(
@@ -118,13 +142,28 @@ class EvaluatedModel(SRModel):
                 tag = f"{name}/{escaped(result.name)}: LQ, result, GT"
                 tb_logger.add_image(tag, evaluation.side_by_side(pictures), current_iter, dataformats="HWC")
             results.append(result)
-        results = sorted(evaluation.gather(results), key=lambda result: result.index)
-        note_problems(result.problem for result in results if result.problem)
-        results = [result for result in results if result.metrics]
-        if self.opt["rank"] == 0 and results:
-            self._report(name, results, current_iter, tb_logger)
+            if self.session and self.session.interruption.noted:
+                return results, True
+        return results, False
 
-    dist_validation = nondist_validation
+    def validates_first(self, start: int) -> bool:
+        """Whether the network is validated before the first iteration.
+
+        It is if it begins with weights, so that what it was counts for the best network; and where a resumed training
+        lacks the validation at the iteration that it goes on from, since that was broken off.
+
+        Args:
+            start: Last iteration before the training was interrupted, or 0.
+        """
+        val = self.opt.get("val") or {}
+        if not val.get("metrics"):
+            return False
+        if start:
+            sets = [block for phase, block in self.opt["datasets"].items() if phase.startswith("val")]
+            measured = {(block["name"], start) for block in sets if block.get("dataroot_gt")}
+            return start % val["val_freq"] == 0 and not measured <= self.validated
+        weights = self.opt["path"].get("pretrain_network_g") and not self.schedule.warm_start_trainable
+        return bool(weights) and bool(val.get("at_start", True))
 
     def _save(
         self, picture: evaluation.Picture, dataset_name: str, image_name: str, current_iter: int | str

@@ -31,7 +31,11 @@ class ProgressLogger:
 
     def reset_start_time(self) -> None:
         """Leave out the first iteration, which is slower than all others."""
-        self.start_iter, self.start_time = self.start_iter + 1, time.monotonic()
+        self.restart_clock(self.start_iter + 1)
+
+    def restart_clock(self, iteration: int) -> None:
+        """Measure the pace from the end of `iteration` on."""
+        self.start_iter, self.start_time = iteration, time.monotonic()
 
     @master_only
     def __call__(self, log_vars: dict[str, Any]) -> None:
@@ -55,6 +59,14 @@ class ProgressLogger:
             scalars = {f"losses/{k}" if k.startswith("l_") else k: value for k, value in log_vars.items()}
             for name, value in {**scalars, "lr": rates[0], "time": seconds, "data_time": waiting}.items():
                 self.tb_logger.add_scalar(name, value, iteration)
+
+    @master_only
+    def show_life(self, iteration: int) -> None:
+        """Say how far the training is if nothing was said for a while: log lines may be hours apart."""
+        remaining = self._remaining(iteration)
+        if remaining is not None and self.line.is_due():
+            pace = (time.monotonic() - self.start_time) / (iteration - self.start_iter)
+            self.line.show(iteration, f"{pace:.2g} s an iteration, {readable_time(remaining)} left")
 
     def _summary(self, iteration: int, rate: float, seconds: float, losses: dict[str, Any]) -> str:
         """Text that the terminal shows beside the number of the iteration."""

@@ -306,6 +306,7 @@ class RestorationModel(EvaluatedModel):
             restore_random_states(generators[self.opt["rank"]])
         get_root_logger().info(f"going on from iteration {resume_state['iter']}")
         self.history.read(last=resume_state["iter"])
+        self.validated = {(row.dataset, row.iteration) for row in self.history.rows}
         self._restore_best_results()
         if self.opt["rank"] == 0:
             for key in ("experiments_root", "models", "training_states"):

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from ramit_model.basicsr_bridge import PrefetchDataLoader, build_dataloader, build_dataset, original
 from ramit_model.data.patches import PATCH_DATASETS, PatchRequest, group_sub_images
 from ramit_model.system.errors import InputError
+from ramit_model.system.processes import leave_stopping_to_parent, stop_signals_blocked
 from ramit_model.training.schedule import Schedule
 
 SUB_IMAGE_SEEDS = 1 << 96
@@ -92,7 +93,9 @@ class _WholeRun:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        yield from self.loader
+        with stop_signals_blocked():
+            batches = iter(self.loader)
+        yield from batches
 
 
 def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[Any, Any, list[Any], int, int]:
@@ -117,7 +120,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: Logger) -> tuple[An
                 f"data set {dataset_opt['name']}: {len(created[1])} patches an epoch make no batch of "
                 f"{dataset_opt['batch_size_per_gpu']}; raise dataset_enlarge_ratio, or take smaller batches"
             )
-        return created
+        return _WholeRun(created[0]), *created[1:]
     dataset, sampler = training_set(opt)
     schedule, opt["train_images"] = sampler.schedule, sampler.images
     epochs = math.ceil(schedule.patches_before(schedule.total_iter + 1) / sampler.images)
@@ -167,6 +170,9 @@ def _train_loader(dataset: Any, opt: dict[str, Any], sampler: PatchSampler) -> D
         "batch_sampler": sampler,
         "num_workers": opt["num_worker_per_gpu"],
         "pin_memory": opt.get("pin_memory", False) and torch.cuda.is_available(),
+        "worker_init_fn": leave_stopping_to_parent,
+        # Its own: a resumed training would draw one number more from the generator that networks take theirs from.
+        "generator": torch.Generator().manual_seed(sampler.seed),
     }
     if opt.get("prefetch_mode") == "cpu":
         return PrefetchDataLoader(num_prefetch_queue=opt.get("num_prefetch_queue", 1), **arguments)

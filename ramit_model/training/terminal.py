@@ -137,8 +137,13 @@ class ProgressLine:
     def __init__(self, total: int, start: int) -> None:
         self.total, self.start = total, start
         self._said: float | None = None
+        self._begun = time.monotonic()
         self._bar: Any = None
         _lines.add(self)
+
+    def is_due(self) -> bool:
+        """Whether there is no terminal and nothing was said for a while."""
+        return not sys.stderr.isatty() and time.monotonic() - (self._said or self._begun) >= PAUSE
 
     def show(self, iteration: int, text: str) -> None:
         """Show how far the training is.
