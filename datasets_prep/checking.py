@@ -189,11 +189,21 @@ def _contents(store: Path, records: list[Record]) -> Iterator[bytes | None]:
             yield None if content is None else bytes(content)
 
 
+def _beside_renamed(store: Path, gt: str) -> Path | None:
+    """Ground truth at `gt` as seen from a store, if the folder of the family that holds both was renamed."""
+    ups, names = gt.count("../"), gt.replace("../", "").split("/")
+    if ups < 2 or len(names) < 2:
+        return None
+    return store.absolute().parents[ups - 2].joinpath(*names[1:])
+
+
 def _check_pairs(store: Path, header: Header, records: list[Record]) -> list[str]:
     """Check that every entry has its ground truth, `scale` times as large (in tests up to `scale - 1` pixels more)."""
     assert header.gt is not None  # noqa: S101  the caller knows
     # Not resolved: of a linked folder, the neighbours of the link count.
     gt = Path(os.path.normpath(store / header.gt))
+    if read_header(gt) is None:
+        gt = _beside_renamed(store, header.gt) or gt
     if read_header(gt) is None:
         return [f"{store}: its ground truth {gt} is missing; prepare the family again"]
     gt_sizes = {record.key: record.size for record in read_records(gt)}

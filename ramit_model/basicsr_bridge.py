@@ -164,6 +164,20 @@ CHANGES = (
         "pipeline",
     ),
     Change(
+        "basicsr.models.base_model:BaseModel.load_network",
+        "It knows files of its own alone, and with strict_load_g: false it loads nothing of others without an error.",
+        "all",
+        "ramit_model.training.loading:load_network",
+        "pipeline",
+    ),
+    Change(
+        "basicsr.models.sr_model:SRModel._log_validation_metric_values",
+        "In a test, it called the only result the best one, at an iteration that is the name of the run.",
+        "all",
+        f"{CHANGES_IN}:log_metrics",
+        "pipeline",
+    ),
+    Change(
         "basicsr.train:get_root_logger",
         "The terminal got hundreds of lines: the banner, all options, every layer of the network.",
         "all",

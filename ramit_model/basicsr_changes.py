@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -290,6 +291,18 @@ def copy_option_file(opt_file: str, experiments_root: str) -> None:
         write_text_atomically(head + text, Path(experiments_root, Path(opt_file).name))
 
 
+def log_metrics(self: Any, current_iter: int | str, dataset_name: str, tb_logger: Any) -> None:
+    """`SRModel._log_validation_metric_values`; a test, which has one result alone, names no best one."""
+    from ramit_model.basicsr_bridge import original
+
+    best = self.__dict__.pop("best_metric_results", None) if isinstance(current_iter, str) else None
+    original("basicsr.models.sr_model:SRModel._log_validation_metric_values")(
+        self, current_iter, dataset_name, tb_logger
+    )
+    if best is not None:
+        self.best_metric_results = best
+
+
 def start_log(
     logger_name: str = "basicsr", log_level: int = logging.INFO, log_file: str | None = None
 ) -> logging.Logger:
@@ -304,6 +317,10 @@ def start_log(
     from ramit_model.training import terminal
 
     run = _runs[0]
+    if log_file is not None:
+        # BasicSR puts the verb before the name of the run, which often begins with it.
+        path = Path(log_file)
+        log_file = str(path.with_name(re.sub(r"^(train|test)_(?=\1_)", "", path.name)))
     logger: logging.Logger = get_root_logger(logger_name, log_level, log_file)
     for handler in logger.handlers:
         # BasicSR's has the encoding of the terminal.

@@ -136,8 +136,10 @@ def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
     from ramit_model.commands import train_test as launch
+    from ramit_model.config.option_file import find_option_file
     from ramit_model.config.options import load_options
 
+    args.opt = find_option_file(args.opt)
     options = load_options(args.opt, is_train=args.verb == "train", forced=args.force_yml)
     passed_on = ["-opt", args.opt]
     passed_on += ["--auto_resume"] * args.auto_resume + ["--debug"] * args.debug + ["--verbose"] * args.verbose

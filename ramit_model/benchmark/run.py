@@ -29,6 +29,7 @@ from ramit_model.benchmark.results import (
 )
 from ramit_model.benchmark.statistics import compare, mean_interval
 from ramit_model.benchmark.strips import draw_strips
+from ramit_model.inference.opened import whose
 from ramit_model.inference.padding import size_unit
 from ramit_model.inference.weights import check_fit, read_weights
 from ramit_model.system.errors import InputError, one_line
@@ -89,7 +90,10 @@ def _info(network: Network, plan: Plan) -> NetworkInfo:
         raise InputError(f"{plan.option_file}: networks.{network.name}.network_g: {one_line(error)}") from None
     if network.weights:
         path = Path(network.weights).expanduser()
-        check_fit(built, read_weights(path, network.param_key, built.state_dict()), path)
+        try:
+            check_fit(built, read_weights(path, network.param_key, built.state_dict()), path)
+        except InputError as error:
+            raise InputError(f"{error}{whose(path)}") from None
     return NetworkInfo(
         name=network.name,
         network_g=network.network_g,

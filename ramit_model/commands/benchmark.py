@@ -30,8 +30,11 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace, _: list[str]) -> int:
     from ramit_model.benchmark.plan import load_plan
+    from ramit_model.config.option_file import find_option_file
 
-    plan = load_plan(args.opt, forced=args.force_yml, only=args.only, limit=args.limit, incomplete=args.incomplete)
+    plan = load_plan(
+        find_option_file(args.opt), forced=args.force_yml, only=args.only, limit=args.limit, incomplete=args.incomplete
+    )
     for line in plan.missing:
         print(f"basicsr benchmark: {line}; going on without", file=sys.stderr)
     from ramit_model.benchmark.report.renderings import terminal_report

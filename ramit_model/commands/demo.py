@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from datasets_prep.demo_set import prepare_demo_set
-from ramit_model.config.option_file import read_yaml
+from ramit_model.config.option_file import read_yaml, recipe_folder
 from ramit_model.system.files import write_atomically
 from ramit_model.system.memory import keep_freed_memory
 from ramit_model.system.text import readable_time
@@ -156,12 +156,6 @@ def seconds_per_iteration(options: dict[str, Any]) -> float:
         loss.item()  # waits for the GPU
         times.append(time.perf_counter() - before)
     return statistics.median(times[1:])
-
-
-def recipe_folder() -> Path:
-    """Folder of the option files: inside an installed package, or beside it in a checkout."""
-    here = Path(__file__).resolve().parents[1]
-    return next(folder for folder in (here / "recipes", here.parent / "options") if folder.is_dir())
 
 
 def _rows(path: Path) -> dict[str, float]:

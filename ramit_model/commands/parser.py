@@ -1,9 +1,10 @@
 """Parts that all commands share: a parser that reports in one line, whole numbers, exit codes."""
 
 import argparse
+import difflib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ramit_model.system.errors import InputError
 from ramit_model.system.paths import expand
@@ -15,8 +16,17 @@ EXIT_INTERRUPTED = 130
 class Parser(argparse.ArgumentParser):
     """Argument parser that reports a mistake in one line."""
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse what is none of the choices, with the one that is most like it."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            near = difflib.get_close_matches(str(value), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+            raise argparse.ArgumentError(action, f"{value!r} is unknown; {hint}")
+
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_INPUT_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+        end = "" if message.endswith("?") else ";"
+        self.exit(EXIT_INPUT_ERROR, f"{self.prog}: {message}{end} see {self.prog} --help\n")
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -1,6 +1,7 @@
 """Verb `basicsr prepare`: a parser for each family, `check`, `list`."""
 
 import argparse
+import difflib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -162,6 +163,8 @@ def _prepare_list(args: argparse.Namespace, _: list[str]) -> int:
     texts = descriptions()
     for name in args.names:
         if name not in texts:
-            raise InputError(f"{name}: unknown family; choose one of {', '.join(texts)}")
+            near = difflib.get_close_matches(name, texts, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(texts)}"
+            raise InputError(f"{name}: unknown family; {hint}")
     print("\n\n".join([texts[name] for name in args.names] or [*texts.values(), NOTE]))
     return 0

@@ -265,7 +265,8 @@ def check_dataset(dataset: Options, phase: str, options: Options, file: str, is_
     check_schema(for_training if kind == "train" else for_tests, dataset, f"{where}.")
     for key in ("dataroot_lq", "dataroot_gt"):
         if dataset.get(key) is not None:
-            _check_dataroot(dataset[key], dataset["io_backend"]["type"], f"{where}.{key}")
+            leave_out = f", or leave the set out: --force_yml datasets:{phase}=none" if kind != "train" else ""
+            _check_dataroot(dataset[key], dataset["io_backend"]["type"], f"{where}.{key}", leave_out)
     meta_info = dataset.get("meta_info_file")
     if meta_info is not None and not Path(meta_info).is_file():
         raise InputError(f"{where}.meta_info_file: {meta_info}: no such file; write ~ to take the whole folder")
@@ -298,11 +299,13 @@ def _check_train_dataset(dataset: Options, options: Options, where: str) -> None
             raise InputError(f"{where}.prefetch_mode: cuda needs a GPU and none is found; write ~")
 
 
-def _check_dataroot(root: str, backend: str, where: str) -> None:
+def _check_dataroot(root: str, backend: str, where: str, leave_out: str) -> None:
     """Check that the folder is there and, with `lmdb`, that it is an LMDB that BasicSR can read."""
     folder = Path(root).expanduser()
     if not folder.is_dir():
-        raise InputError(f"{where}: {root}: no such folder; prepare it (basicsr prepare list), or change the path")
+        raise InputError(
+            f"{where}: {root}: no such folder; prepare it (basicsr prepare list), change the path{leave_out}"
+        )
     if backend == "lmdb":
         if folder.suffix != ".lmdb":
             raise InputError(f"{where}: {root}: an LMDB folder ends in .lmdb; or set io_backend.type: disk")

@@ -48,6 +48,21 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def recipe_folder() -> Path:
+    """Folder of the option files: inside an installed package, or beside it in a checkout."""
+    here = Path(__file__).resolve().parents[1]
+    return next(folder for folder in (here / "recipes", here.parent / "options") if folder.is_dir())
+
+
+def find_option_file(path: str) -> str:
+    """Path of an option file; one of `options/` that is not in the current folder is found where it is installed."""
+    named = Path(path)
+    installed = recipe_folder() / named.name
+    if named.parent in (Path("options"), Path()) and not os.path.lexists(named) and installed.is_file():
+        return str(installed)
+    return path
+
+
 def read_yaml(path: str | os.PathLike[str]) -> Options:
     """Parse an option file.
 
@@ -98,6 +113,7 @@ def _parse(text: str) -> Any:
 
 def _names_beside(path: str | os.PathLike[str]) -> list[str]:
     folder = Path(path).parent
+    folder = recipe_folder() if folder == Path("options") and not folder.is_dir() else folder
     return [p.name for p in folder.glob("*.yml")] if folder.is_dir() else []
 
 

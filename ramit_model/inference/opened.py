@@ -1,5 +1,6 @@
 """Open a network from its weights alone: the file tells which network, task and scale they are of."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,19 @@ def identify_weights(
     if task not in possible:
         raise InputError(f"has the shapes of task {' or '.join(possible)}, not {task}; {HOW_TO_SAY}")
     return Identified(options_of(weights, task), task, scale, None, "user")
+
+
+def whose(path: str | os.PathLike[str]) -> str:
+    """Say which network the weights of a file are of, to be appended to a message; nothing if that is not known."""
+    try:
+        file = read_weight_file(path)
+        published = recognize(file.path) or recognize_tensors(file.weights)
+        found = identify_weights(file.weights, file.facts, published)
+    except UnknownTaskError as error:
+        return f"; the file holds {error.what.removesuffix(' has the same shapes').replace(', ', ' or ')}"
+    except InputError:
+        return ""
+    return f"; the file holds {_short(found.options)}{f', published as {published.name}' if published else ''}"
 
 
 def _short(options: dict[str, Any]) -> str:

@@ -12,12 +12,13 @@ from ramit_model.basicsr_bridge import MODEL_REGISTRY, get_root_logger, master_o
 from ramit_model.inference import evaluation
 from ramit_model.inference.facts import package_version
 from ramit_model.inference.precision import autocast
-from ramit_model.inference.weights import check_fit, read_weights, without_modules
+from ramit_model.inference.weights import without_modules
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import remove_leftovers
 from ramit_model.training.activation_checkpointing import checkpoint_activations
 from ramit_model.training.checkpoint import save_atomically, save_networks
 from ramit_model.training.evaluated_model import EvaluatedModel
+from ramit_model.training.loading import load_weights
 from ramit_model.training.losses import LossAverage, diverged
 from ramit_model.training.resume import random_states, restore_random_states
 from ramit_model.training.schedule import Schedule
@@ -206,19 +207,7 @@ class RestorationModel(EvaluatedModel):
         fresh: tuple[str, ...] = ()
         if self.is_train and not self.opt["path"].get("resume_state"):
             fresh = self.schedule.warm_start_trainable
-        own = net.state_dict()
-        weights = without_modules(read_weights(load_path, param_key, own), fresh)
-        without = f", without {', '.join(fresh)}" if fresh else ""
-        get_root_logger().info(f"Loading {type(net).__name__} from {load_path}{without}.")
-        if strict:
-            remedy = "check network_g (variant, task, scale), or set path.strict_load_g: false to load what fits"
-            check_fit(net, weights, load_path, apart_from=fresh, remedy=remedy)
-        else:
-            if not any(name in own and own[name].shape == tensor.shape for name, tensor in weights.items()):
-                kind = type(net).__name__
-                raise InputError(f"{load_path}: none of its {len(weights)} weights fits this {kind}; check network_g")
-            self._print_different_keys_loading(net, weights, strict=False)
-        net.load_state_dict(weights, strict=strict and not fresh)
+        load_weights(net, load_path, strict=strict, param_key=param_key, fresh=fresh)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Write the network and, except at the end of a run (-1), the training state.
