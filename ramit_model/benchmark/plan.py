@@ -46,6 +46,7 @@ class Network:
         weights: File; None to measure no quality.
         param_key: Key of the weights in a BasicSR file.
         published: Entry of the published figures, or None.
+        number: Place in the option file, from 0, those that were left out counted: gives the color.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Network:
     weights: str | None
     param_key: str | None
     published: str | None
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,20 +142,26 @@ def load_plan(
     """
     ramit_model.register()
     file = str(path)
-    options = read_options(path, forced, leave_out=("networks", "datasets"), schema=BenchmarkOptions, blocks=BLOCKS)
+    options = read_options(path, forced, leave_out=("datasets",), schema=BenchmarkOptions, blocks=BLOCKS)
+    order = list(options["networks"]) if isinstance(options.get("networks"), dict) else []
+    if order:
+        options["networks"] = {name: block for name, block in options["networks"].items() if block is not None}
     check_schema(BenchmarkOptions, options, f"{file}: ")
     check_name(options["name"], file)
     options.setdefault("num_gpu", "auto")
     options.setdefault("datasets", {})
     check_device(options, file)
-    missing = _leave_out_missing(options)
+    missing = _leave_out_missing(options, only)
     if missing and not incomplete:
         remedy = f"{file}: give the paths, or say --incomplete to do without what is not there"
         raise InputError("\n".join([*(f"{file}: {line}" for line in missing), remedy]))
     for name in (BICUBIC, INPUT):
         if name in options["networks"]:
             raise InputError(f"{file}: networks.{name}: is what networks are compared with; call this one otherwise")
-    networks = [_network(name, block, options, file) for name, block in options["networks"].items()]
+    networks = [
+        replace(_network(name, block, options, file), number=order.index(name))
+        for name, block in options["networks"].items()
+    ]
     baseline = options.get("baseline") or networks[0].name
     if baseline not in options["networks"]:
         raise InputError(
@@ -183,19 +191,26 @@ def load_plan(
     return _restrict(plan, only, file)
 
 
-def _leave_out_missing(options: Options) -> list[str]:
-    """Leave out weights and test sets that are not there, in place; returns a line for each."""
+def _leave_out_missing(options: Options, only: Sequence[str]) -> list[str]:
+    """Leave out weights and test sets that are not there, in place; returns a line for each that takes part."""
     lines = []
+    with_quality = not set(PARTS) & set(only) or "quality" in only
+    networks = set(options["networks"]) & set(only) or set(options["networks"])
+    sets = [str(block.get("name")) for block in options["datasets"].values()]
+    # With a noise level or without: sets are named either way.
+    named = {name for name in sets if any(word == name or word.startswith(f"{name}_sigma") for word in only)}
     for name, block in options["networks"].items():
         weights = block.get("weights")
         if isinstance(weights, str) and not Path(weights).expanduser().is_file():
-            lines.append(f"networks.{name}.weights: {weights}: no such file")
+            if name in networks and with_quality:
+                lines.append(f"networks.{name}.weights: {weights}: no such file")
             block["weights"] = None
     for phase, block in list(options["datasets"].items()):
         for key in ("dataroot_gt", "dataroot_lq"):
             root = block.get(key)
             if isinstance(root, str) and not Path(root).expanduser().is_dir():
-                lines.append(f"datasets.{phase}.{key}: {root}: no such folder")
+                if with_quality and (not named or block.get("name") in named):
+                    lines.append(f"datasets.{phase}.{key}: {root}: no such folder")
                 del options["datasets"][phase]
                 break
     return lines

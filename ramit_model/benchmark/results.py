@@ -79,6 +79,7 @@ class NetworkInfo:
         weights: File of weights; None if only the cost is measured.
         counts: Counts; None if counting failed.
         published: Published figures, if any.
+        number: Place in the option file, from 0: gives the color, so that a network keeps it in other reports.
     """
 
     name: str
@@ -86,6 +87,7 @@ class NetworkInfo:
     weights: Weights | None
     counts: Counts | None
     published: Published | None
+    number: int = 0
 
 
 @dataclass(frozen=True)

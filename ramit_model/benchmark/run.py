@@ -100,6 +100,7 @@ def _info(network: Network, plan: Plan) -> NetworkInfo:
         weights=weights_of(network),
         counts=_counts(built, network, plan.scale),
         published=published.load()[network.published] if network.published else None,
+        number=network.number,
     )
 
 

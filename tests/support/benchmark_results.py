@@ -147,8 +147,11 @@ def example_results() -> Results:
             Weights("weights/odd_&_even.pth", "0b" * 32),
             Counts(1_204_117, 250.5e9, 700.25e6, output),
             None,
+            number=1,
         ),
-        NetworkInfo(WITHOUT_WEIGHTS, {"type": "NGswin"}, None, Counts(998_384, 140.41e9, 401.5e6, output), ngswin),
+        NetworkInfo(
+            WITHOUT_WEIGHTS, {"type": "NGswin"}, None, Counts(998_384, 140.41e9, 401.5e6, output), ngswin, number=2
+        ),
     ]
     datasets = [
         _set_quality("Set5", SET5, 5, {"psnr": 37.12, "ssim": 0.9512}, ()),

@@ -14,6 +14,15 @@ def fixed(value: float | None, decimals: int, *, signed: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text
 
 
+def decimals_of(value: float, least: int) -> int:
+    """Decimals with which a number was written, but at least as many as these.
+
+    >>> decimals_of(38.1837, 2), decimals_of(38.1, 2)
+    (4, 2)
+    """
+    return max(least, len(repr(value).partition(".")[2]))
+
+
 def significant(value: float | None, digits: int = 4) -> str:
     """Number with `digits` significant digits, never with an exponent."""
     if value is None or not math.isfinite(value):

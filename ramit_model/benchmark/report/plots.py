@@ -114,9 +114,9 @@ def _points(results: Results, dataset: SetQuality, costs: dict[str, float]) -> l
             psnr=psnr[network.name],
             published=network.name not in measured,
             parameters=network.counts.parameters if network.counts is not None else None,
-            number=number,
+            number=network.number,
         )
-        for number, network in enumerate(results.networks)
+        for network in results.networks
         if network.name in psnr and network.name in costs
     ]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ramit_model.benchmark.report.numbers import fixed, size_text
+from ramit_model.benchmark.report.numbers import decimals_of, fixed, size_text
 from ramit_model.benchmark.report.quality_tables import DECIMALS, label
 from ramit_model.benchmark.report.table import MISSING, Cell, Table
 from ramit_model.benchmark.results import PUBLISHED_OUTPUT, Counts, NetworkInfo, Results
@@ -26,11 +26,12 @@ def _published_metrics(results: Results) -> Table:
                 continue
             quality = dataset.results.get(network.name)
             row: list[Cell] = [network.name, dataset.name]
-            for metric, value, decimals in (("psnr", known.psnr, 2), ("ssim", known.ssim, 4)):
+            for metric, value, least in (("psnr", known.psnr, 2), ("ssim", known.ssim, 4)):
+                decimals = decimals_of(value, least)
                 row += [
-                    fixed(quality.average.get(metric) if quality else None, DECIMALS),
+                    fixed(quality.average.get(metric) if quality else None, max(DECIMALS, decimals)),
                     fixed(value, decimals),
-                    fixed(quality.difference.get(metric) if quality else None, DECIMALS, signed=True),
+                    fixed(quality.difference.get(metric) if quality else None, max(DECIMALS, decimals), signed=True),
                 ]
             rows.append(row)
             if quality and len(quality.images) < dataset.image_count:

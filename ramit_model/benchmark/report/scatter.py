@@ -33,7 +33,7 @@ class Point:
         psnr: PSNR, dB.
         published: Whether the PSNR is published, not measured.
         parameters: Number of parameters; None if unknown.
-        number: Number of the network, which gives color and shape.
+        number: Number of the network in the option file, which gives color and shape.
     """
 
     name: str

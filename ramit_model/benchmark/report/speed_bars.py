@@ -44,7 +44,7 @@ def draw_speed(results: Results) -> Figure | None:
         axes.annotate(case.case.words, (0, top), (2, 0), textcoords="offset points", **heading)
         for row, (name, cost) in enumerate(case.networks.items(), start=1):
             names[top + row] = name
-            number = next(number for number, network in enumerate(results.networks) if network.name == name)
+            number = next(network.number for network in results.networks if network.name == name)
             _draw_bar(figure, axes, top + row, cost, color_of(number), columns)
         axes.vlines(1, top + 0.5, top + len(case.networks) + 0.5, color=INK, linewidth=1, zorder=3)
         top += len(case.networks) + 1.6

@@ -249,6 +249,42 @@ def test_all_that_is_missing_is_listed(pairs: Path, tmp_path: Path, write_option
     assert "did you mean runs?" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("only", "wanted"),
+    [
+        (["tiny"], ["networks.tiny.weights", "datasets.test_2.dataroot_lq"]),
+        (["wide", "pairs"], []),
+        (["wide", "lost"], ["datasets.test_2.dataroot_lq"]),
+        (["wide", "pairs", "quality"], []),
+        (["cost"], []),
+        (["tiny", "cost"], []),
+        (["quality"], ["networks.tiny.weights", "networks.plain.weights", "datasets.test_2.dataroot_lq"]),
+    ],
+)
+def test_only_what_takes_part_is_missed(
+    only: list[str], wanted: list[str], pairs: Path, tmp_path: Path, write_options: Write
+) -> None:
+    here = save_weights(tmp_path / "wide.pth", "wide")
+    options = benchmark_options(pairs, {"tiny": Path("no/tiny.pth"), "wide": here, "plain": Path("no/plain.pth")})
+    options["datasets"]["test_2"] = {**options["datasets"]["test_1"], "name": "lost", "dataroot_lq": "no/LQ.lmdb"}
+    path = write_options(options)
+    if not wanted:
+        assert load_plan(path, only=only).missing == []
+        return
+    assert [line.split(": ")[1] for line in refused(path, only=only)[:-1]] == wanted
+    if "lost" not in only:  # of a set that is not there, nothing is left to measure
+        assert [line.split(": ")[0] for line in load_plan(path, only=only, incomplete=True).missing] == wanted
+
+
+def test_networks_keep_their_numbers(pairs: Path, write_options: Write) -> None:
+    """The number gives the color: it is that of the option file, whoever takes part."""
+    path = write_options(benchmark_options(pairs))
+    for arguments in ({}, {"only": ["plain"]}, {"forced": ["networks:tiny=none"]}):
+        numbers = {network.name: network.number for network in load_plan(path, **arguments).networks}
+        assert numbers["plain"] == 2
+    assert [network.number for network in load_plan(path).networks] == [0, 1, 2]
+
+
 def test_nothing_may_be_left_of_the_data(pairs: Path, write_options: Write) -> None:
     options = changed(benchmark_options(pairs), "datasets.test_1.dataroot_gt", "no.lmdb")
     plan = load_plan(write_options(options), incomplete=True)

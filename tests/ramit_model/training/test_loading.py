@@ -65,8 +65,8 @@ def test_a_part_is_said(tmp_path: Path, said: list[str]) -> None:
     kept = [name for name, value in tiny(scale=3).state_dict().items() if before[name].shape != value.shape]
     total = len(before)
     assert line == (
-        f"{path}: {total - len(kept)} of the {total} tensors of this RAMiT loaded; {len(kept)} keep their initial values "
-        f"({kept[0]}, ...); {len(kept)} tensors of the file are not used"
+        f"{path}: {total - len(kept)} of the {total} tensors of this RAMiT loaded; {len(kept)} keep their initial "
+        f"values ({kept[0]}, ...); {len(kept)} tensors of the file are not used"
     )
 
 
@@ -74,7 +74,7 @@ def test_a_part_is_said(tmp_path: Path, said: list[str]) -> None:
 def test_nothing_that_fits_is_an_error(strict: bool, tmp_path: Path, said: list[str]) -> None:
     path = tmp_path / "other.pth"
     torch.save({"a.weight": torch.ones(3), "b.weight": torch.ones(3)}, path)
-    with pytest.raises(InputError, match="other.pth: (none of its 2 weights fits|not the weights of) this RAMiT"):
+    with pytest.raises(InputError, match=r"other\.pth: (none of its 2 weights fits|not the weights of) this RAMiT"):
         load_weights(tiny(), path, strict=strict)
 
 
@@ -85,11 +85,11 @@ def test_other_weights_are_named(assets: Path, said: list[str]) -> None:
 
 def test_weights_of_unknown_task_are_named(tmp_path: Path, said: list[str]) -> None:
     path = tmp_path / "w.pth"
-    torch.save({name: value for name, value in tiny(task="CDN", scale=1).state_dict().items()}, path)
-    with pytest.raises(InputError, match="; the file holds RAMiT CDN x1$"):  # it states that itself
+    torch.save(tiny(task="CDN", scale=1).state_dict(), path)
+    with pytest.raises(InputError, match=r"; the file holds RAMiT CDN x1$"):  # it states that itself
         load_weights(tiny(), path)
     save_file(tiny(task="CDN", scale=1).state_dict(), path)
-    with pytest.raises(InputError, match="; the file holds RAMiT of task CDN or (LLE or DR|DR or LLE)$"):
+    with pytest.raises(InputError, match=r"; the file holds RAMiT of task CDN or (LLE or DR|DR or LLE)$"):
         load_weights(tiny(), path)
 
 
@@ -101,13 +101,6 @@ def test_basicsrs_own_model_reads_them_too(pairs: Path, tmp_path: Path, write_op
     own = run_basicsr("test", "-opt", path, cwd=tmp_path)
     assert own.returncode == 0, own.stderr
     assert "Best" not in own.stderr  # there is but one result
-    ours = run_basicsr("test", "-opt", path, "--force_yml", "model_type=RestorationModel", "name=ours", cwd=tmp_path)
-    psnr = [
-        line.split("psnr")[1].strip(": ").split(",")[0]
-        for line in (own.stderr + ours.stderr).splitlines()
-        if "psnr" in line
-    ]
-    assert len(psnr) == 2
     for strict in ("true", "false"):
         entries = (f"path:pretrain_network_g={tmp_path / 'page.pth'}", f"path:strict_load_g={strict}")
         page = run_basicsr("test", "-opt", path, "--force_yml", *entries, cwd=tmp_path)

@@ -12,8 +12,10 @@ from benchmark_results import BASELINE, ODD, WITHOUT_WEIGHTS, example_results
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib.colors import to_rgba
 
 from ramit_model.benchmark.report.labels import place_labels
+from ramit_model.benchmark.report.plot_style import color_of
 from ramit_model.benchmark.report.plots import draw_plots
 from ramit_model.benchmark.report.scatter import Point, draw_points
 from ramit_model.benchmark.report.speed_bars import draw_speed
@@ -251,3 +253,13 @@ def test_no_ratios_no_speed() -> None:
     ]
     assert draw_speed(replace(results, costs=costs)) is None
     assert draw_speed(replace(results, costs=[])) is None
+
+
+def test_networks_keep_their_colors_without_the_others() -> None:
+    results = example_results()
+    network = results.networks[1]
+    cost = replace(results.costs[0], networks={network.name: results.costs[0].networks[network.name]})
+    for kept in (results, replace(results, networks=[network], costs=[cost], baseline="")):
+        figure = draw_speed(kept)
+        assert figure is not None
+        assert to_rgba(color_of(network.number)) in {bar.get_facecolor() for bar in figure.axes[0].patches}

@@ -16,6 +16,7 @@ from ramit_model.benchmark.results import (
     Comparison,
     NetworkCost,
     NetworkQuality,
+    PublishedSet,
     Results,
     SetQuality,
 )
@@ -198,3 +199,17 @@ def test_what_is_missing_is_a_dash() -> None:
     assert significance(replace(dataset, comparisons=[infinite])).rows == [
         ["a", "b", "1", "-", "-", "-", (Value("-"),)]
     ]
+
+
+def test_published_figures_have_the_digits_that_they_have() -> None:
+    results = example_results()
+    known = replace(results.networks[0].published, sets={"Set5": PublishedSet(38.1837, 0.961232)})
+    shown = {}
+    for figures in (results.networks[0].published, known):
+        network = replace(results.networks[0], published=figures)
+        [table, *_] = published(replace(results, networks=[network]))
+        shown[figures is known] = table.rows[0]
+    assert (shown[False][3], shown[False][6]) == ("37.12", "0.9512")
+    assert (shown[True][3], shown[True][6]) == ("38.1837", "0.961232")
+    # What stands beside it has as many.
+    assert [len(str(cell).partition(".")[2]) for cell in (shown[True][5], shown[True][7])] == [6, 6]
