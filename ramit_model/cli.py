@@ -5,13 +5,12 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ramit_model.commands.benchmark import add_benchmark
 from ramit_model.commands.convert import add_convert
 from ramit_model.commands.export import add_export
 from ramit_model.commands.import_errors import explain
-from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides
+from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, Parser, add_overrides, expanded, path_type
 from ramit_model.commands.prepare import add_prepare
 from ramit_model.commands.restore import add_restore
 from ramit_model.commands.version import VersionAction
@@ -75,7 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
         description="Make LMDBs of scikit-image's photographs, test a small untrained RAMiT x2, train it for a few "
         "minutes, test it again, and draw LQ, result and GT side by side. An interrupted demo goes on where it was.",
     )
-    demo.add_argument("--out", default="demo", type=Path, metavar="DIR", help="folder for everything (default: ./demo)")
+    demo.add_argument(
+        "--out", default="demo", type=path_type, metavar="DIR", help="folder for everything (default: ./demo)"
+    )
     demo.add_argument("--verbose", action="store_true", help="show everything that training and tests log")
     demo.set_defaults(run=_demo)
 
@@ -122,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     """BasicSR's own arguments, and `--nproc`."""
-    parser.add_argument("-opt", required=True, metavar="FILE", help="option file (YAML)")
+    parser.add_argument("-opt", required=True, type=expanded, metavar="FILE", help="option file (YAML)")
     parser.add_argument("--auto_resume", action="store_true", help="go on from the newest checkpoint of this run")
     add_overrides(parser, "--force_yml", "replace single options, for example train:total_iter=1000")
     parser.add_argument("--debug", action="store_true", help="log, save and validate every few iterations")

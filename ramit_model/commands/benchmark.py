@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from ramit_model.commands.parser import EXIT_INTERRUPTED, add_overrides, at_least, path_type
+from ramit_model.commands.parser import EXIT_INTERRUPTED, add_overrides, at_least, expanded, path_type
 
 
 def add_benchmark(parser: argparse.ArgumentParser) -> None:
     """Give the parser of `basicsr benchmark` its arguments."""
-    parser.add_argument("-opt", required=True, metavar="FILE", help="option file of a benchmark (YAML)")
+    parser.add_argument("-opt", required=True, type=expanded, metavar="FILE", help="option file of a benchmark (YAML)")
     parser.add_argument("--out", type=path_type, metavar="DIR", help="folder for everything (default: benchmarks/NAME)")
     parser.add_argument(
         "--only",

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ramit_model.commands.parser import EXIT_INPUT_ERROR
+from ramit_model.commands.parser import EXIT_INPUT_ERROR, path_type
 from ramit_model.system.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         *("-o", "--out"),
-        type=Path,
+        type=path_type,
         metavar="OUT",
         help="NAME.safetensors, NAME.pth, or a folder for .safetensors files; without it, only say what the files are",
     )

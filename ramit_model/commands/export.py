@@ -2,10 +2,9 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ramit_model.commands.parser import at_least
+from ramit_model.commands.parser import at_least, path_type
 from ramit_model.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         "--weights", required=True, metavar="FILE", help="file of weights, or a published name such as RAMiT-1_X2"
     )
     parser.add_argument(
-        *("-o", "--out"), required=True, type=Path, metavar="OUT", help="file to write: NAME.onnx or NAME.pt2"
+        *("-o", "--out"), required=True, type=path_type, metavar="OUT", help="file to write: NAME.onnx or NAME.pt2"
     )
     parser.add_argument(
         "--format", choices=SUFFIXES, help="onnx, or torch for torch.export (default: by the suffix of OUT)"

@@ -42,8 +42,13 @@ def at_least(least: int) -> Callable[[str], int]:
 
 def path_type(text: str) -> Path:
     """Type of an argument that is a path, which may have `~` and variables."""
+    return Path(expanded(text))
+
+
+def expanded(text: str) -> str:
+    """Type of an argument that is a path or a name, which may have `~` and variables."""
     try:
-        return Path(expand(text))
+        return expand(text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, at_least
+from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, at_least, expanded
 from ramit_model.commands.restore_progress import ProgressReport
 from ramit_model.inference.batch.jobs import DEFAULT_OUT, Job, comparison_folder, list_jobs
 from ramit_model.inference.batch.made_with import check_made_with, made_with, note_made_with
 from ramit_model.inference.pictures.formats import FORMATS, SUFFIXES, format_of
 from ramit_model.inference.precision import PRECISIONS
 from ramit_model.system.errors import InputError
+from ramit_model.system.image_names import left_out
 from ramit_model.system.processes import share_of_this_process
 from ramit_model.system.text import printable
 
@@ -37,11 +38,19 @@ picture has been restored, 2 if not.
 def add_restore(parser: argparse.ArgumentParser) -> None:
     """Give the parser of `basicsr restore` its arguments."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, folders, patterns, or - (stdin)")
     parser.add_argument(
-        "--weights", required=True, metavar="FILE|NAME", help="file of weights, or a published name such as RAMiT-1_X2"
+        "inputs", nargs="+", type=expanded, metavar="INPUT", help="pictures, folders, patterns, or - (stdin)"
     )
-    parser.add_argument("-o", "--out", metavar="DIR|FILE", help=f"where results go (default: ./{DEFAULT_OUT})")
+    parser.add_argument(
+        "--weights",
+        required=True,
+        type=expanded,
+        metavar="FILE|NAME",
+        help="file of weights, or a published name such as RAMiT-1_X2",
+    )
+    parser.add_argument(
+        "-o", "--out", type=expanded, metavar="DIR|FILE", help=f"where results go (default: ./{DEFAULT_OUT})"
+    )
     parser.add_argument("--task", metavar="TASK", help="SR, CDN, GDN, LLE or DR, if the weights do not tell it")
     form = parser.add_argument_group("output")
     form.add_argument(
@@ -93,7 +102,10 @@ def _run(args: argparse.Namespace, _: list[str]) -> int:
     if "-" in (*args.inputs, args.out):
         return _pipe(args)
     rank, processes = share_of_this_process()
-    jobs = list_jobs(args.inputs, args.out, args.format)[rank::processes]
+    others: list[str] = []
+    jobs = list_jobs(args.inputs, args.out, args.format, left_out=others)[rank::processes]
+    for remark in left_out(others) if rank == 0 else ():
+        print(f"basicsr restore: {remark}", file=sys.stderr)
     waiting = jobs if args.overwrite else [job for job in jobs if not job.output.is_file()]
     there = set(jobs) - set(waiting)
     folder = _folder(args.out)

@@ -39,13 +39,24 @@ def some_of(names: Sequence[str], count: int | None = None) -> str:
 
 
 def left_out(names: Iterable[str]) -> list[str]:
-    """Remark about files that are not taken for pictures; nothing without any.
+    """Remarks about files that are not read: no pictures, and pictures of kinds that only some commands read.
 
     >>> left_out(["README.txt"]), left_out([])
     (['1 file left out, being no picture: README.txt'], [])
+    >>> left_out(["a.jp2", "b.gif"])
+    ['2 pictures left out, of a kind that is not read here (save them as PNG): a.jp2, b.gif']
     """
     names = sorted(names)
-    if not names:
-        return []
-    what = "1 file left out, being no picture" if len(names) == 1 else f"{len(names)} files left out, being no pictures"
-    return [f"{what}: {some_of(names)}"]
+    remarks = []
+    if others := [name for name in names if not is_image(name)]:
+        count = (
+            "1 file left out, being no picture"
+            if len(others) == 1
+            else f"{len(others)} files left out, being no pictures"
+        )
+        remarks.append(f"{count}: {some_of(others)}")
+    if pictures := [name for name in names if is_image(name)]:
+        one = len(pictures) == 1
+        what = f"{len(pictures)} picture{'s' * (not one)} left out, of a kind that is not read here"
+        remarks.append(f"{what} (save {'it' if one else 'them'} as PNG): {some_of(pictures)}")
+    return remarks

@@ -10,7 +10,7 @@ import torch
 from helpers import run_basicsr, testing_options, training_options
 
 from ramit_arch import RAMiT
-from ramit_model.cli import main
+from ramit_model.cli import build_parser, main
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -164,3 +164,17 @@ def test_ctrl_c_before_anything_is_read(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_names_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "-opt", "\x1b]0;title\x07\r.yml"]) == 2
     assert r"\x1b]0;title\x07\r.yml: no such option file" in one_line(capsys)
+
+
+def test_paths_may_begin_with_home_and_have_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells leave `--out=~/x` and quoted ones as they are: a folder called ~ would be made."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DATA", "/data")
+    parse = build_parser().parse_args
+    args = parse(["restore", "~/p/*.jpg", "-", "--weights", "$DATA/w.pth", "--out=~/out"])
+    assert args.inputs == [f"{tmp_path}/p/*.jpg", "-"]
+    assert (args.weights, args.out) == ("/data/w.pth", f"{tmp_path}/out")
+    assert parse(["prepare", "folder", "--source", "x", "--out=~/x"]).out == tmp_path / "x"
+    assert parse(["prepare", "check", "$DATA/HR.lmdb/"]).paths == [Path("/data/HR.lmdb")]
+    assert parse(["test", "-opt", "~/test.yml"]).opt == f"{tmp_path}/test.yml"
+    assert parse(["benchmark", "-opt", "~/b.yml", "--out=~/b"]).out == tmp_path / "b"

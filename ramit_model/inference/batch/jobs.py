@@ -30,7 +30,13 @@ class _Found:
     place: PurePath  # below the output folder
 
 
-def list_jobs(inputs: Sequence[str], out: str | None, kind: Format | Literal["same"] = "same") -> list[Job]:
+def list_jobs(
+    inputs: Sequence[str],
+    out: str | None,
+    kind: Format | Literal["same"] = "same",
+    *,
+    left_out: list[str] | None = None,
+) -> list[Job]:
     """Find the files to restore and name their outputs, before anything is read.
 
     Folders are searched through with all folders below them; their structure is kept in the output. Where two files
@@ -40,6 +46,7 @@ def list_jobs(inputs: Sequence[str], out: str | None, kind: Format | Literal["sa
         inputs: Files, folders and patterns such as `photos/**/*.jpg`.
         out: Folder, or file for a single file; None: `DEFAULT_OUT`.
         kind: Format of the outputs; `same`: that of each input, PNG where it is not written.
+        left_out: Gets the names of the files in folders that are not taken for pictures.
 
     Raises:
         InputError: An input is missing or empty, outputs would overwrite inputs or each other.
@@ -59,7 +66,10 @@ def list_jobs(inputs: Sequence[str], out: str | None, kind: Format | Literal["sa
     found: dict[Path, _Found] = {}
     for each in inputs:
         for item in _find(each, target, own, several=folders > 1):
-            found.setdefault(item.source, item)
+            if is_image(item.source) or not Path(each).is_dir():
+                found.setdefault(item.source, item)
+            elif left_out is not None:
+                left_out.append(item.source.name)
     return _safe(_named(list(found.values()), target, kind))
 
 
@@ -80,7 +90,7 @@ def _find(text: str, target: Path, own: Sequence[Path], *, several: bool) -> lis
             raise InputError(f"-o {printable(target)}: is the input folder itself; choose another")
         top = PurePath(path.resolve().name) if several else PurePath()
         found = [_Found(file, top / file.relative_to(path)) for file in _walk(path, own)]
-        if not found:
+        if not any(is_image(item.source) for item in found):
             raise InputError(f"{printable(path)}: has no pictures in it; check the folder")
         return found
     if path.exists():
@@ -104,7 +114,7 @@ def _fixed_part(pattern: Path) -> Path:
 
 
 def _walk(folder: Path, own: Sequence[Path]) -> Iterator[Path]:
-    """Pictures in a folder and all folders below, sorted; each folder once, however links lead there; never what this
+    """Files in a folder and all folders below, sorted; each folder once, however links lead there; never what this
     command wrote.
     """
     seen: set[tuple[int, int]] = set()
@@ -119,8 +129,7 @@ def _walk(folder: Path, own: Sequence[Path]) -> Iterator[Path]:
             entries = sorted((e for e in current.iterdir() if not e.name.startswith(".")), reverse=True)
         except OSError as error:
             raise InputError(f"{printable(current)}: {error.strerror}; make it readable") from error
-        files = [entry for entry in entries if not entry.name.startswith(".") and is_image(entry)]
-        yield from (file for file in reversed(files) if file.is_file())
+        yield from (file for file in reversed(entries) if file.is_file())
         pending += [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
 
 

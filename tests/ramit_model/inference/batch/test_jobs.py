@@ -119,3 +119,13 @@ def test_names_that_are_no_unicode(here: Path) -> None:
 def test_a_dot_does_not_make_a_suffix(here: Path) -> None:
     (here / "Mt. Fuji").touch()
     assert outputs("Mt. Fuji", out="o") == {"Mt. Fuji": "o/Mt. Fuji.png"}
+
+
+def test_files_that_are_left_out_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("p/a.png", "p/Thumbs.db", "p/sub/README.txt", "p/.hidden"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    left_out: list[str] = []
+    assert [job.source.name for job in list_jobs(["p"], "o", left_out=left_out)] == ["a.png"]
+    assert sorted(left_out) == ["README.txt", "Thumbs.db"]
