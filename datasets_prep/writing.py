@@ -22,6 +22,7 @@ from datasets_prep.processing import Job, Output, Processed, process
 from datasets_prep.stores import BYTES_A_COMMIT, LmdbStore, Store, open_store
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import write_atomically
+from ramit_model.system.locks import held
 from ramit_model.system.processes import available_cores, ordered_map
 
 UNFINISHED = ".preparing"
@@ -74,7 +75,7 @@ class Writing:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.folder / LOCK, timeout=0):
+            with held(FileLock(self.folder / LOCK, timeout=0)):
                 self._write(jobs or available_cores(), resume=resume)
         except Timeout:
             raise InputError(f"{self.folder}: another process is preparing this set; wait for it") from None

@@ -17,6 +17,7 @@ from ramit_model.commands.version import VersionAction
 from ramit_model.system.environment import set_defaults, write_any_text
 from ramit_model.system.errors import InputError
 from ramit_model.system.processes import process_label
+from ramit_model.system.surroundings import prepare_surroundings
 from ramit_model.system.text import printable
 
 EPILOG = """\
@@ -213,6 +214,7 @@ def _run(argv: Sequence[str] | None) -> int:
             EXIT_INPUT_ERROR, f"basicsr {args.verb}: unknown argument {rest[0]}; see basicsr {args.verb} --help\n"
         )
     try:
+        prepare_surroundings()
         code: int = args.run(args, rest)
     except InputError as error:
         return _report(args.verb, error.line)
@@ -236,6 +238,7 @@ def _run(argv: Sequence[str] | None) -> int:
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room or change the folder"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable or change the folder"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (ulimit -n 4096), or take fewer processes"),
     **dict.fromkeys((errno.EFBIG, errno.EIO), "check the disk or change the folder"),
     **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR), "rename it or change the folder"),
 }

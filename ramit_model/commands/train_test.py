@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 
 from ramit_model.system.errors import InputError
+from ramit_model.system.locks import held
 from ramit_model.system.memory import keep_freed_memory
 from ramit_model.system.processes import available_cores
 
@@ -62,7 +63,7 @@ def lock(verb: Verb, name: str) -> Iterator[None]:
     home.mkdir(parents=True, exist_ok=True)
     try:
         # Beside the folder of the run, which BasicSR renames when the run begins again.
-        with FileLock(home / f".{name}.lock", blocking=False):
+        with held(FileLock(home / f".{name}.lock", blocking=False)):
             yield
     except Timeout:
         raise InputError(

@@ -14,9 +14,13 @@ from ramit_model.config.validation import check_arguments, check_kinds, check_sc
 from ramit_model.data.patches import PATCH_DATASETS
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import check_folder
+from ramit_model.system.surroundings import check_shared_memory
 
 SET_NAME = re.compile(r"(?![\s.])[^/\\:*?\"<>|\x00-\x1f]{1,100}(?<![\s.])")
 """Name of a set, which names its tables and folders."""
+
+FLOAT32 = 4
+"""Bytes of a value of an image."""
 
 COMPILERS = ("c++", "g++", "clang++", "cl")
 
@@ -54,6 +58,7 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
         _check_schedule(options, file)
         _check_logger(options["logger"], f"{file}: logger")
         try_losses(options, file)
+        _check_shared_memory(options, f"{file}: datasets.train")
         if options["model_type"] != "RestorationModel":
             for key in RESTORATION_MODEL_OPTIONS:
                 if options["train"].get(key):
@@ -75,6 +80,18 @@ def _check_folders(options: Options, is_train: bool) -> None:
         homes.append("tb_logger")
     for home in homes:
         check_folder(Path(home, str(options["name"])))
+
+
+def _check_shared_memory(options: Options, where: str) -> None:
+    """Check that the batches that reading processes hold ready fit into the shared memory of this machine."""
+    from ramit_model.training.schedule import Schedule
+
+    dataset, world_size = options["datasets"]["train"], int(os.environ.get("WORLD_SIZE", "1"))
+    stages = Schedule.from_options(options, world_size).stages
+    channels, scale = 1 if dataset.get("color") else 3, options["scale"]
+    pixels = max(stage.batch_size // world_size * stage.patch_size**2 * (1 + scale**2) for stage in stages)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    check_shared_memory(here * (dataset.get("num_worker_per_gpu") or 0), pixels * channels * FLOAT32, where)
 
 
 def _check_logger(logger: Options, where: str) -> None:

@@ -15,16 +15,23 @@ DEFAULTS = {
 }
 """Variables that the `basicsr` command sets, unless the user has."""
 
+FORCED = {
+    # Notebooks name their own, which are not there in a command; ours draws into files.
+    "MPLBACKEND": "Agg",
+}
+"""Variables that the `basicsr` command sets whatever they are."""
+
 WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
 """Variables that say how threads wait: where the user has set one, no other is set."""
 
 
 def set_defaults() -> None:
-    """Set `DEFAULTS` where the user has set nothing; before torch or OpenCV is imported."""
+    """Set `FORCED`, and `DEFAULTS` where the user has set nothing; before torch or OpenCV is imported."""
     set_by_user = WAITING & os.environ.keys()
     for name, value in DEFAULTS.items():
         if not (name in WAITING and set_by_user):
             os.environ.setdefault(name, value)
+    os.environ.update(FORCED)
 
 
 def write_any_text() -> None:

@@ -20,7 +20,7 @@ import torch
 from fork_server import ForkServer
 
 import ramit_model
-from ramit_model.system.environment import DEFAULTS
+from ramit_model.system.environment import DEFAULTS, FORCED
 
 ramit_model.register()
 
@@ -161,7 +161,9 @@ def run_basicsr(
 def environment() -> dict[str, str]:
     """Environment variables, without pytest's own and those that the command sets wherever it runs."""
     return {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTEST_") and name not in DEFAULTS
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST_") and name not in DEFAULTS | FORCED
     }
 
 

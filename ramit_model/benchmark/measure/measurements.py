@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import JsonLines
+from ramit_model.system.locks import held
 
 
 def key_of(**what: Any) -> str:
@@ -31,9 +33,9 @@ class Measurements:
             path.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise InputError(f"{path.parent}: is not a folder and cannot become one; choose another --out") from None
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+        self._cleanup = ExitStack()
         try:
-            self._lock.acquire(timeout=0)
+            self._cleanup.enter_context(held(FileLock(path.with_name(f".{path.name}.lock"), timeout=0)))
         except Timeout:
             raise InputError(f"{path.parent}: another benchmark is writing here; choose another --out") from None
         self._values: dict[str, Any] = {}
@@ -62,4 +64,4 @@ class Measurements:
 
     def __exit__(self, *_: object) -> None:
         self._lines.close()
-        self._lock.release()
+        self._cleanup.close()
