@@ -111,9 +111,10 @@ def _read_header(file: BinaryIO, length: int | None, *, whole: bool) -> ImageHea
             if start.startswith(PNG_SIGNATURE):
                 return _png_header(file, length, whole=whole)
             image = open_image(file, start)
+            opened_to = file.tell()
             check_size_claimed(*_plain_size(image)[::-1], image.format or "", length)
             if whole and isinstance(image, JpegImageFile):
-                _check_jpeg_end(file)
+                _check_jpeg_end(file, scan=opened_to)
             return ImageHeader(_size(image), _extras(image))
     except ImageError:
         raise
@@ -151,9 +152,10 @@ def _png_header(file: BinaryIO, length: int | None, *, whole: bool) -> ImageHead
     return ImageHeader(None if b"eXIf" in found else (height, width), extras)
 
 
-def _check_jpeg_end(file: BinaryIO) -> None:
+def _check_jpeg_end(file: BinaryIO, scan: int) -> None:
+    """Raise ImageError if no end of a JPEG is behind the start of its pixels; previews before them have their own."""
     length = file.seek(0, os.SEEK_END)
-    file.seek(max(0, length - TAIL))
+    file.seek(max(scan, length - TAIL))
     if JPEG_END not in file.read():
         raise ImageError(DAMAGED)
 

@@ -22,7 +22,7 @@ class CleanImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
     training also `gt_size`, `use_hflip`, `use_rot`.
 
     `paths` and `names` are keys or files of the images and the names of their results, `gt_sizes` has height and width
-    by path, as far as known.
+    by path, as far as known; `remarks` are lines about what was left out.
 
     An item is a dict of lq and gt, both (C, H, W), RGB or gray, gt in 0..1 and lq not clipped, lq_path and gt_path.
 
@@ -44,7 +44,7 @@ class CleanImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
         headers = self.reader.check(self.paths, "gt")
         headers.refuse_problems()
         self.gt_sizes = headers.sizes
-        say([*remarks, *headers.remarks()], where, headers.details())
+        self.remarks = say([*remarks, *headers.remarks()], where, headers.details())
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -99,7 +99,8 @@ def _folder(root: Path) -> tuple[list[str], list[str]]:
                 continue
             if entry.is_dir():
                 folders += 1
-            elif is_image(entry.name):
+            # A broken link is an error of its own; opening a pipe would wait for ever.
+            elif is_image(entry.name) and (entry.is_file() or entry.is_symlink()):
                 names.append(entry.name)
             else:
                 others.append(entry.name)
@@ -130,10 +131,16 @@ def result_names(names: Iterable[str], where: str) -> list[str]:
     return list(found)
 
 
-def say(remarks: Iterable[str], where: str, details: Iterable[str] = ()) -> None:
-    """Log remarks about a data set: on the terminal of a run, and in its log; the details in its log alone."""
+def say(remarks: Iterable[str], where: str, details: Iterable[str] = ()) -> list[str]:
+    """Log remarks about a data set: on the terminal of a run, and in its log; the details in its log alone.
+
+    Returns:
+        The remarks as lines, for those who have no log.
+    """
     logger = logging.getLogger("basicsr")
-    for remark in remarks:
-        logger.info(f"{where}: {remark}")
+    lines = [f"{where}: {remark}" for remark in remarks]
+    for line in lines:
+        logger.info(line)
     for detail in details:
         logger.info(f"{where}: {detail}", extra={"file_only": True})
+    return lines

@@ -30,6 +30,7 @@ class PairedRestorationDataset(torch.utils.data.Dataset[dict[str, Any]]):
         paths: lq_path and gt_path of each pair.
         names: Name of the result of each pair.
         gt_sizes: Height and width of GT images by path, as far as known.
+        remarks: Lines about what was left out, and how LQ and GT were paired.
 
     Raises:
         InputError: LQ and GT do not pair up, there is no image, an image cannot be used, sizes do not match the scale,
@@ -62,7 +63,7 @@ class PairedRestorationDataset(torch.utils.data.Dataset[dict[str, Any]]):
         for paths in self.paths:
             self._check_sizes(paths, *(sizes[kind].get(paths[f"{kind}_path"]) for kind in ("lq", "gt")))
         self.gt_sizes = sizes["gt"]
-        say(remarks, self.where, details)
+        self.remarks = say(remarks, self.where, details)
 
     def __len__(self) -> int:
         return len(self.paths)

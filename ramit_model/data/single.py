@@ -21,6 +21,7 @@ class SingleRestorationDataset(torch.utils.data.Dataset[dict[str, Any]]):
     Attributes:
         paths: Keys or files of the images.
         names: Name of the result of each image.
+        remarks: Lines about what was left out.
 
     Raises:
         InputError: There is no image, or two would have one result. The line names the data set and the files.
@@ -40,7 +41,7 @@ class SingleRestorationDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self._convert = in_color(opt.get("color"))
         headers = self.reader.check(self.paths, "lq")
         self._problems = headers.problems
-        say([*remarks, *headers.remarks()], where, headers.details())
+        self.remarks = say([*remarks, *headers.remarks()], where, headers.details())
 
     def __len__(self) -> int:
         return len(self.paths)

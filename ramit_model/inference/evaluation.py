@@ -17,9 +17,9 @@ from tqdm import tqdm
 from datasets_prep.image_files import encode_png
 from ramit_model.basicsr_bridge import METRIC_REGISTRY, calculate_metric, tensor2img
 from ramit_model.data.listing import result_names
-from ramit_model.system.errors import InputError
+from ramit_model.system.errors import InputError, one_line
 from ramit_model.system.files import write_atomically, write_csv_atomically
-from ramit_model.system.text import escaped
+from ramit_model.system.text import escaped, printable
 
 T = TypeVar("T")
 Picture = NDArray[np.uint8]
@@ -124,15 +124,25 @@ def measure(restore: Callable[[Tensor], Tensor], data: dict[str, Any], metrics: 
         restore: Restoration as in `evaluate`.
         data: A batch of one image.
         metrics: Blocks as in `evaluate`.
+
+    Raises:
+        InputError: A metric fails, as NIQE does on small images.
     """
     result: Picture = tensor2img([restore(data["lq"])])
     gt: Picture | None = tensor2img([data["gt"]]) if "gt" in data else None
     images = {"img": result} if gt is None else {"img": result, "img2": gt}
-    measured = {
-        name: float(calculate_metric(images if needs_gt(block) else {"img": result}, dict(block)))
-        for name, block in metrics.items()
-        if gt is not None or not needs_gt(block)
-    }
+    measured = {}
+    for name, block in metrics.items():
+        if gt is None and needs_gt(block):
+            continue
+        try:
+            measured[name] = float(calculate_metric(images if needs_gt(block) else {"img": result}, dict(block)))
+        except (RuntimeError, ValueError, IndexError, cv2.error) as error:
+            height, width = result.shape[:2]
+            path = printable(data.get("gt_path", data["lq_path"])[0])
+            raise InputError(
+                f"{path}: {name} cannot be measured on {width}x{height} pixels ({one_line(error)}); leave it out"
+            ) from error
     return Measured(measured, Pictures(tensor2img([data["lq"]]), result, gt))
 
 

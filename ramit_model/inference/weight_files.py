@@ -3,8 +3,10 @@
 import os
 import pickle
 import struct
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 
 from ramit_model.inference.facts import Facts, from_header
 from ramit_model.system.errors import InputError, one_line
-from ramit_model.system.text import printable
+from ramit_model.system.text import escaped, printable
 
 
 class _Inert:
@@ -105,13 +107,25 @@ def read_container(path: str | os.PathLike[str]) -> tuple[Any, Facts | None]:
             raise InputError(f"{path}: {remark}")
         return read_checkpoint(path, without_extras=True), None
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with _name_in_text(path) as name, safetensors.safe_open(name, framework="pt") as file:
             header: Mapping[str, str] = file.metadata() or {}
             return {name: file.get_tensor(name) for name in file.keys()}, from_header(header)  # noqa: SIM118
     except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError, AttributeError, UnicodeError) as error:
         raise InputError(f"{path}: broken safetensors file ({error}); copy or download it again") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+@contextmanager
+def _name_in_text(path: Path) -> Iterator[Path]:
+    """Path of the file, or of a link to it if its name is no text, which safetensors refuses."""
+    if escaped(path) == str(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, "weights.safetensors")
+        link.symlink_to(path.resolve())
+        yield link
 
 
 def is_safetensors(start: bytes) -> bool:

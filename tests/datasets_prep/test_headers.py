@@ -73,6 +73,15 @@ def test_cut_files(tmp_path: Path, kind: str) -> None:
             read_header(tmp_path / "image")
 
 
+def test_the_end_of_a_preview_is_not_the_end(tmp_path: Path) -> None:
+    content = encoded("JPEG", exif=b"Exif\0\0" + encoded("JPEG"))
+    (tmp_path / "image").write_bytes(content)
+    read_header(tmp_path / "image")
+    (tmp_path / "image").write_bytes(content[:-2])
+    with pytest.raises(ImageError, match="cut short or damaged"):
+        read_header(tmp_path / "image")
+
+
 def test_extras(tmp_path: Path) -> None:
     image = photograph(16, 16)
     rgba = np.dstack([image, np.full((16, 16), 9, np.uint8)])

@@ -1,6 +1,7 @@
 """The images of the data sets to evaluate, each read once before anything is measured."""
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ def read_sets(plan: Plan) -> list[ImageSet]:
 
 def _read_set(block: Options, limit: int | None) -> ImageSet:
     dataset = build_dataset(deepcopy(block))
+    for remark in getattr(dataset, "remarks", ()):  # data sets of BasicSR's have none
+        print(f"basicsr benchmark: {remark}", file=sys.stderr)
     count = len(dataset) if limit is None else min(limit, len(dataset))
     names = [escaped(name) for name in image_names(dataset)]
     images = []

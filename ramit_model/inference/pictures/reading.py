@@ -80,6 +80,8 @@ def check_size(content: bytes, scale: int = 0) -> int:
         PictureError: It cannot be true, or does not fit.
     """
     height, width = picture_size(content)
+    if width >= 2**31:  # a negative number
+        raise PictureError(f"claims {width - 2**32}x{height} pixels, which no picture has; replace it")
     claim = f"claims {width}x{height} pixels"
     most = next((most for start, most in MOST_PIXELS_PER_BYTE.items() if content.startswith(start)), None)
     if most and height * width > most * len(content):

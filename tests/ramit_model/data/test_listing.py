@@ -1,5 +1,6 @@
 """Which images a data set reads, and how their results are called."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ def test_a_folder(root: Path) -> None:
             "4 files left out, being no pictures: README.txt, Thumbs.db, d and 1 more",
             "1 sub-folder left out",
         ],
+    )
+
+
+def test_a_pipe_is_no_picture(root: Path) -> None:
+    """Opening it would wait for ever."""
+    os.mkfifo(root / "pipe.png")
+    assert (
+        list_images(options(root), "gt")[1][0]
+        == "1 picture left out, of a kind that is not read here (save it as PNG): pipe.png"
     )
 
 

@@ -157,6 +157,13 @@ def test_metrics_without_reference_need_no_gt() -> None:
     assert list(measured.metrics) == ["niqe"]
 
 
+def test_a_metric_that_fails_is_named_with_its_image() -> None:
+    metrics = {"niqe": {"type": "calculate_niqe", "crop_border": 0}}
+    loader = DataLoader([{"lq": to_tensor(photograph(40, 48)), "lq_path": "a.png"}])
+    with pytest.raises(InputError, match=r"a\.png: niqe cannot be measured on 48x40 pixels"):
+        measure(identity, next(iter(loader)), metrics)
+
+
 def test_two_images_of_one_name_are_refused() -> None:
     """Whatever the data set, one result would replace the other."""
 

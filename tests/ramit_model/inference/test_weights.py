@@ -244,3 +244,10 @@ def test_fit_names_what_differs() -> None:
         "; give others",
     ):
         assert part in str(caught.value)
+
+
+def test_safetensors_of_a_name_that_is_no_text(tmp_path: Path) -> None:
+    """The library takes no such path."""
+    save_file(WEIGHTS, tmp_path / "w.safetensors")
+    path = (tmp_path / "w.safetensors").rename(tmp_path / "\udcd6.safetensors")
+    assert torch.equal(read_weight_file(path).weights["weight"], WEIGHTS["weight"])
