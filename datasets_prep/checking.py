@@ -17,6 +17,7 @@ from datasets_prep.image_formats import ImageError
 from datasets_prep.manifest import Header, Record, manifest_path, read_header, read_records
 from datasets_prep.writing import UNFINISHED
 from ramit_model.system.errors import InputError
+from ramit_model.system.occasional import bar_options
 from ramit_model.system.processes import available_cores, ordered_map
 
 ENTRIES_A_TASK = 64
@@ -124,7 +125,7 @@ def _check_entries(store: Path, records: list[Record], header: Header | None, jo
     present = [record for record in records if record.key in there]
     tasks = [present[i : i + ENTRIES_A_TASK] for i in range(0, len(present), ENTRIES_A_TASK)]
     jobs = min(jobs, max(1, len(tasks) // 2))
-    with tqdm(total=len(present), desc=store.name, unit="entry", disable=None, leave=False) as progress:
+    with tqdm(total=len(present), desc=store.name, unit="entry", **bar_options(leave=False)) as progress:
         for task, found in zip(tasks, ordered_map(partial(_compare, store), tasks, jobs), strict=True):
             problems += found
             progress.update(len(task))

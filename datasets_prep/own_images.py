@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from datasets_prep.gathering import MAX_KEY, Item, image_key
-from datasets_prep.pairing import pair
+from datasets_prep.pairing import GT_WORDS, LQ_WORDS, pair
 from datasets_prep.sources import Member
 from ramit_model.system.errors import InputError
 
@@ -33,6 +33,8 @@ def own_items(members: Mapping[str, Sequence[Member]], *, key: str | None = None
     if not lq:
         if key is not None:
             raise InputError("--key: is for pairs, --source gt=PATH lq=PATH; leave it out")
+        if "gt" not in members:
+            _refuse_pairs_among(gt)
         return _items([{"gt": member} for member in gt], "gt"), []
     _refuse_two_roles(gt, lq)
     pairs, how = _pairs(gt, lq, key)
@@ -43,6 +45,22 @@ def own_items(members: Mapping[str, Sequence[Member]], *, key: str | None = None
 
 def _once(members: Sequence[Member]) -> list[Member]:
     return list(dict.fromkeys(members))  # a source may be given twice
+
+
+def _refuse_pairs_among(members: Sequence[Member]) -> None:
+    """Refuse one source with as many images in folders such as high/ as in others such as low/."""
+    folders: dict[str, list[PurePosixPath]] = {"gt": [], "lq": []}
+    for member in members:
+        parents = list(PurePosixPath(member.name).parents)[:-1]
+        for role, words in (("gt", GT_WORDS), ("lq", LQ_WORDS)):
+            folders[role] += [parent for parent in parents if parent.name.lower() in words][:1]
+    if folders["gt"] and len(folders["gt"]) == len(folders["lq"]):
+        source = members[0].source
+        gt, lq = (source / folders[role][0] for role in ("gt", "lq"))
+        raise InputError(
+            f"{source}: {folders['gt'][0]} and {folders['lq'][0]} look like pairs; say so: --source gt={gt} lq={lq}, "
+            "or name each folder as a source if all are clean images"
+        )
 
 
 def _place(member: Member) -> tuple[Path, str]:

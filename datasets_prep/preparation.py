@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,11 +20,12 @@ from datasets_prep.image_files import Treatment, decode
 from datasets_prep.image_formats import ImageError
 from datasets_prep.manifest import Header, read_header
 from datasets_prep.own_images import own_items
-from datasets_prep.processing import Job, Output, role_scale, size_problem
+from datasets_prep.processing import WRONG_PAIR, Job, Output, role_scale, size_problem
 from datasets_prep.sources import Member, look_into, needs_unpacking, read, unpack
 from datasets_prep.writing import UNFINISHED, Writing
 from ramit_model.system.errors import InputError
 from ramit_model.system.image_names import left_out
+from ramit_model.system.occasional import bar_options
 from ramit_model.system.text import printable
 
 HEADER_BYTES = 2**16
@@ -70,8 +72,9 @@ def prepare(family: Family, sources: Sequence[tuple[str, Path]], out: Path, sett
     """
     base = out if family.name == OWN else out / family.name
     for path in (base, *base.parents):
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path}: is a file; choose another --out")
+        if os.path.lexists(path) and not path.is_dir():
+            what = "a link that leads nowhere" if path.is_symlink() else "a file"
+            raise InputError(f"{path}: is {what}; choose another --out")
     with _unpacked(family, sources, base) as members:
         _Preparation(family, members, out, base / UNFINISHED, settings).run()
 
@@ -216,7 +219,8 @@ class _Preparation:
         """
         gt_sizes: list[tuple[int, int]] = []
         problems: list[str] = []
-        for item in tqdm(self.items, desc="check sizes", unit="image", disable=None, leave=False):
+        wrong = 0
+        for item in tqdm(self.items, desc="check sizes", unit="image", **bar_options(leave=False)):
             sizes: dict[str, tuple[int, int]] = {}
             for role, member in item.files.items():
                 try:
@@ -227,7 +231,10 @@ class _Preparation:
                     problems.append(str(error))
             problem = size_problem(item, sizes, job) if len(sizes) == len(item.files) else None
             problems += [problem] if problem else []
+            wrong += 1 if problem and problem.endswith(WRONG_PAIR) else 0
             gt_sizes.append(sizes.get("gt", (0, 0)))
+        if wrong == len(self.items) > 1:
+            raise InputError(f"{problems[0]} So differ all {wrong:,} pairs: --scale is GT size over LQ size")
         if problems:
             raise InputError("\n".join(problems))
         return gt_sizes

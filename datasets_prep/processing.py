@@ -106,6 +106,10 @@ def process(item: Item, job: Job) -> Processed:
     return Processed({o.role: _entries(item.key, _image(images, gt, o), gt, o, job) for o in job.outputs}, notes, [])
 
 
+WRONG_PAIR = "a wrong pair?"
+"""End of a line about sizes that do not fit each other."""
+
+
 def size_problem(item: Item, sizes: dict[str, tuple[int, int]], job: Job) -> str | None:
     """Describe why the sizes (height, width) of an item's files do not fit, or return None."""
     height, width = sizes["gt"]
@@ -118,8 +122,8 @@ def size_problem(item: Item, sizes: dict[str, tuple[int, int]], job: Job) -> str
         if size != (height // scale, width // scale):
             file = item.files[role].where
             if scale == 1:
-                return f"{file}: is {size[0]}x{size[1]}, but {where} {height}x{width}; a wrong pair?"
-            return f"{file}: is {size[0]}x{size[1]}, but {where} {height}x{width}, scale {scale}; a wrong pair?"
+                return f"{file}: is {size[0]}x{size[1]}, but {where} {height}x{width}; {WRONG_PAIR}"
+            return f"{file}: is {size[0]}x{size[1]}, but {where} {height}x{width}, scale {scale}; {WRONG_PAIR}"
     return None
 
 

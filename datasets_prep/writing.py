@@ -23,6 +23,7 @@ from datasets_prep.stores import BYTES_A_COMMIT, LmdbStore, Store, open_store
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import write_atomically
 from ramit_model.system.locks import held
+from ramit_model.system.occasional import bar_options
 from ramit_model.system.processes import available_cores, ordered_map
 
 UNFINISHED = ".preparing"
@@ -129,7 +130,7 @@ class Writing:
                 initial=len(self.items) - len(todo),
                 desc=self.name,
                 unit="image",
-                disable=None,
+                **bar_options(),
             ) as progress,
         ):
             for item, processed in zip(todo, ordered_map(partial(process, job=self.job), todo, jobs), strict=True):
@@ -149,7 +150,7 @@ class Writing:
 
         count, size = 0, 0
         checked = tqdm(
-            records(), desc=f"verify {output.path}", total=len(store), unit="entry", disable=None, leave=False
+            records(), desc=f"verify {output.path}", total=len(store), unit="entry", **bar_options(leave=False)
         )
         for record in checked:
             count += 1

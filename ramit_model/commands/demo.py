@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datasets_prep.demo_set import prepare_demo_set
 from ramit_model.config.option_file import read_yaml, recipe_folder
-from ramit_model.system.files import write_atomically
+from ramit_model.system.files import check_folder, write_atomically
 from ramit_model.system.memory import keep_freed_memory
 from ramit_model.system.text import readable_time
 
@@ -50,6 +50,7 @@ def run_demo(out: Path, *, verbose: bool = False) -> int:
         Exit code: 0, or that of the step that failed.
     """
     started = time.monotonic()
+    check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     print(f"1/5 make LMDBs of scikit-image's photographs in {out / 'datasets'}", flush=True)
     prepare_demo_set(out / "datasets" / "demo")

@@ -19,6 +19,7 @@ from ramit_model.basicsr_bridge import METRIC_REGISTRY, calculate_metric, tensor
 from ramit_model.data.listing import result_names
 from ramit_model.system.errors import InputError, one_line
 from ramit_model.system.files import write_atomically, write_csv_atomically
+from ramit_model.system.occasional import bar_options
 from ramit_model.system.text import escaped, printable
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ def evaluate(
         restore: Maps LQ (1, C, H, W) to the result (1, C, H * scale, W * scale), range 0..1, not clamped.
         loader: One image a batch.
         metrics: `val.metrics` of the options; those that compare with GT are left out without it.
-        progress_bar: Whether to show one, on terminals.
+        progress_bar: Whether to show one, or lines now and then where there is no terminal.
 
     Yields:
         One image after the other. In a set without GT, such as a folder of photos, one that cannot be restored has no
@@ -86,8 +87,7 @@ def evaluate(
     if world > 1:
         loader = DataLoader(Subset(dataset, indices))
     names = image_names(dataset)
-    hidden = None if progress_bar and rank == 0 else True  # None: hidden without a terminal
-    bar = tqdm(loader, desc=dataset.opt["name"], unit="image", disable=hidden)
+    bar = tqdm(loader, desc=dataset.opt["name"], unit="image", **bar_options(hidden=rank != 0 or not progress_bar))
     for index, data in zip(indices, bar, strict=True):
         try:
             if "problem" in data:

@@ -432,3 +432,11 @@ def test_an_unfinished_preparation_is_found(root: Path, below: str) -> None:
     make(work / "HR.lmdb", "gt", pictures(8))
     for path in (root, work):
         assert problems(path) == [f"{work}: an unfinished preparation; run its command again"]
+
+
+def test_a_renamed_family_is_whole(root: Path) -> None:
+    (root / "Train").rename(root / "renamed")
+    (root / "Test").rename(root / "mine")
+    assert [problem for found in check(root, 1) for problem in found.problems] == []
+    shutil.rmtree(root / "mine/HR")
+    assert any("its ground truth" in problem for found in check(root, 1) for problem in found.problems)

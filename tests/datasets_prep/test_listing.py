@@ -1,10 +1,14 @@
 """`basicsr prepare list`: what there is, from where, on which terms."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import pytest
 
+from datasets_prep.bicubic import crop_to_multiple, downscale
 from datasets_prep.families import FAMILIES
+from datasets_prep.image_files import encode_png
 from datasets_prep.listing import BYTES_A_PIXEL, describe, descriptions
 from ramit_model.cli import main
 
@@ -70,3 +74,14 @@ def test_the_space_grows_with_overlap_and_outputs() -> None:
     assert whole == pytest.approx(800 * 2.8e6 * BYTES_A_PIXEL * (1 + 1 / 4 + 1 / 9 + 1 / 16), rel=0.02)
     assert 2.5 * whole < size(describe(family)) < 4.5 * whole
     assert size(describe(replace(family, outputs={"gt": "x"}, grid=None))) < whole
+
+
+def test_estimates_are_what_photographs_take(assets: Path) -> None:
+    """Bytes a pixel of photographs from several sets, and of their LR images, as they are written by default."""
+    rates = []
+    for folder in ("Set5/HR", "McMaster6", "BSDS500_train200"):
+        for path in sorted((assets / "images" / folder).iterdir())[:4]:
+            image = crop_to_multiple(cv2.imread(str(path)), 12)
+            for picture in (image, downscale(image, 2)):
+                rates.append(len(encode_png(picture, 1)) / picture[..., 0].size)
+    assert sum(rates) / len(rates) == pytest.approx(BYTES_A_PIXEL, rel=0.1)

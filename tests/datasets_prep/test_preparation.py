@@ -21,6 +21,7 @@ from helpers import photograph, run_basicsr
 
 from datasets_prep import stores, writing
 from datasets_prep.bicubic import crop_to_multiple, downscale
+from datasets_prep.image_files import encode_png
 from datasets_prep.manifest import read_header
 from ramit_model.cli import main
 
@@ -562,3 +563,43 @@ def test_content_that_is_not_what_was_written_is_not_published(
     assert prepare("folder", "--source", photos, "--out", tmp_path / "out") == 0
     header = json.loads((tmp_path / "out/GT.lmdb/manifest.jsonl").read_text().splitlines()[0])
     assert header["entries"] == 6
+
+
+def test_a_folder_of_pairs_is_not_taken_for_clean_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mine/high", "mine/low"):
+        Path(folder).mkdir(parents=True)
+        for name in ("a", "b"):
+            Path(folder, f"{name}.png").write_bytes(encode_png(photograph(16, 16), 1))
+    assert main(["prepare", "folder", "--source", "mine", "--out", "o"]) == 2
+    assert "--source gt=mine/high lq=mine/low" in capsys.readouterr().err
+    assert not Path("o").exists()
+    assert main(["prepare", "folder", "--source", "gt=mine/high", "lq=mine/low", "--out", "o"]) == 0
+    assert main(["prepare", "folder", "--source", "mine/high", "mine/low", "--out", "both"]) == 0
+
+
+def test_a_wrong_scale_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, size in (("hr", 24), ("lr", 12)):
+        Path(folder).mkdir()
+        for i in range(3):
+            Path(folder, f"{i}.png").write_bytes(encode_png(photograph(size, size), 1))
+    assert main(["prepare", "folder", "--source", "gt=hr", "lq=lr", "--scale", "3", "--out", "o"]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert "So differ all 3 pairs: --scale is GT size over LQ size" in line
+    assert "lr/1.png" not in line
+
+
+def test_out_may_not_be_a_link_to_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("hr").mkdir()
+    Path("hr/a.png").write_bytes(encode_png(photograph(16, 16), 1))
+    Path("o").symlink_to("/nowhere")
+    assert main(["prepare", "folder", "--source", "hr", "--out", "o"]) == 2
+    assert "o: is a link that leads nowhere; choose another --out" in capsys.readouterr().err

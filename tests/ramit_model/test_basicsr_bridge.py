@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import recorded, run_python
 
-from ramit_model import basicsr_bridge
+from ramit_model import basicsr_bridge, basicsr_changes
 from ramit_model.basicsr_changes import init_dist_on_cpu
 
 WITHOUT_TORCHVISION_OPERATORS = """
@@ -168,7 +168,7 @@ def test_basicsr_imports_with_us() -> None:
 def test_installing_twice_changes_nothing() -> None:
     run_python("""
 import ramit_arch, sys
-from ramit_model import basicsr_bridge
+from ramit_model import basicsr_bridge, basicsr_changes
 import basicsr.train, basicsr.utils.options
 from basicsr.models.base_model import BaseModel
 def state():
@@ -410,3 +410,26 @@ def test_slurm_asks_scontrol_for_the_first_host(tmp_path: Path) -> None:
 def test_unknown_launcher() -> None:
     with pytest.raises(ValueError, match="mpi"):
         init_dist_on_cpu("mpi")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("test_test_RAMiT_x2_1.log", "test_RAMiT_x2_1.log"),
+        ("train_train_x2_1.log", "train_x2_1.log"),
+        ("test_train_x2_1.log", "test_train_x2_1.log"),
+        ("train_mine_1.log", "train_mine_1.log"),
+    ],
+)
+def test_logs_name_the_verb_once(name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def open_log(logger_name: str, log_level: int, log_file: str) -> None:
+        opened.append(log_file)
+        raise InterruptedError
+
+    monkeypatch.setattr(basicsr_changes, "_runs", [basicsr_changes.Run({}, "o.yml")])
+    monkeypatch.setattr(basicsr_bridge, "get_root_logger", open_log, raising=False)
+    with pytest.raises(InterruptedError):
+        basicsr_changes.start_log(log_file=str(tmp_path / name))
+    assert opened == [str(tmp_path / expected)]

@@ -178,3 +178,21 @@ def test_paths_may_begin_with_home_and_have_variables(tmp_path: Path, monkeypatc
     assert parse(["prepare", "check", "$DATA/HR.lmdb/"]).paths == [Path("/data/HR.lmdb")]
     assert parse(["test", "-opt", "~/test.yml"]).opt == f"{tmp_path}/test.yml"
     assert parse(["benchmark", "-opt", "~/b.yml", "--out=~/b"]).out == tmp_path / "b"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["trian"], "'trian' is unknown; did you mean train? see basicsr --help"),
+        (["prepare", "Urban10", "--source", "x", "--out", "y"], "did you mean Urban100? see basicsr prepare --help"),
+        (["prepare", "list", "Urban10"], "Urban10: unknown family; did you mean Urban100?"),
+        (["train", "-opt", "x", "--launcher", "slrum"], "did you mean slurm?"),
+    ],
+)
+def test_unknown_words_name_the_nearest(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = main(words)
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert line in capsys.readouterr().err

@@ -110,7 +110,7 @@ def test_interrupt_and_go_on(pairs: Path, tmp_path: Path, write_options: Callabl
     assert process.returncode == 130
     assert "Traceback" not in said
     last = max(int(state.stem) for state in states.glob("*.state"))
-    assert said.strip().splitlines()[-1].startswith(f"basicsr train: interrupted; the last checkpoint is {last}.state")
+    assert said.strip().splitlines()[-1].startswith(f"basicsr train: stopped by SIGINT; saved at iteration {last:,} (")
     forced = ["--force_yml", f"train:total_iter={last + 2}"]
     resumed = run_basicsr("train", "-opt", path, "--auto_resume", *forced, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

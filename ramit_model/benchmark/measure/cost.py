@@ -24,6 +24,7 @@ from ramit_model.inference.padding import pad_symmetric, run_padded, size_unit
 from ramit_model.inference.precision import autocast
 from ramit_model.system.errors import one_line
 from ramit_model.system.memory import forget_peak, is_out_of_memory, resident, resident_peak
+from ramit_model.system.occasional import bar_options
 
 REASON = 200
 """Largest number of characters of a reason in a table."""
@@ -41,7 +42,7 @@ def measure_costs(plan: Plan, store: Measurements, environment: dict[str, Any]) 
         environment: Machine and versions.
     """
     total = len(plan.cases) * len(plan.networks) * (plan.runs + 1)
-    with tqdm(total=total, unit="run", disable=None) as bar:
+    with tqdm(total=total, unit="run", **bar_options()) as bar:
         return [_measure_case(plan, case, store, environment, bar) for case in plan.cases]
 
 

@@ -14,6 +14,7 @@ from ramit_model.basicsr_bridge import build_dataset, tensor2img
 from ramit_model.benchmark.plan import Plan
 from ramit_model.config.option_file import Options
 from ramit_model.inference.evaluation import Picture, image_names
+from ramit_model.system.occasional import bar_options
 from ramit_model.system.text import escaped
 
 
@@ -63,7 +64,7 @@ def _read_set(block: Options, limit: int | None) -> ImageSet:
     names = [escaped(name) for name in image_names(dataset)]
     images = []
     for index, data in enumerate(
-        tqdm(single_images(dataset, range(count)), desc=f"read {block['name']}", disable=None)
+        tqdm(single_images(dataset, range(count)), desc=f"read {block['name']}", **bar_options())
     ):
         digest = hashlib.sha256(data["lq"].numpy().tobytes() + data["gt"].numpy().tobytes()).hexdigest()
         images.append(EvalImage(index, names[index], digest))

@@ -13,6 +13,7 @@ from ramit_model.benchmark.measure.measurements import Measurements, key_of
 from ramit_model.benchmark.measure.restoring import Task, restore_images
 from ramit_model.benchmark.plan import Network, Plan, StripPlan, reference_name
 from ramit_model.config.option_file import Options
+from ramit_model.system.occasional import bar_options
 
 
 class PlannedStrip(NamedTuple):
@@ -80,7 +81,7 @@ class Quality:
         total = sum(len(images) for _, _, images in tasks)
         if not total:
             return
-        with tqdm(total=total, unit="image", disable=None) as bar:
+        with tqdm(total=total, unit="image", **bar_options()) as bar:
             for image_set, network, images in tasks:
                 bar.set_description(f"{image_set.name}, {self.name_of(network)}")
                 self._measure(image_set, network, images, bar)

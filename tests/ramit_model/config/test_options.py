@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ramit_model.benchmark.schema import BLOCKS, BenchmarkOptions
 from ramit_model.config import schema as schemas
-from ramit_model.config.option_file import override, read_yaml
+from ramit_model.config.option_file import find_option_file, override, read_yaml, recipe_folder
 from ramit_model.config.options import load_options, read_options
 from ramit_model.system.errors import InputError
 
@@ -420,3 +420,26 @@ def test_numbers_are_suggested_as_yaml_reads_them() -> None:
 
     for text in ("1e-4", "4e-4", "2.5E-07", "5e5", "1e20", "-1e-3"):
         assert yaml.safe_load(as_yaml_number(text)) == float(text)
+
+
+def test_option_files_are_found_where_they_are_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("options/test_RAMiT_x2.yml", "test_RAMiT_x2.yml"):
+        assert find_option_file(path) == str(recipe_folder() / "test_RAMiT_x2.yml")
+    for path in ("other/test_RAMiT_x2.yml", "options/own.yml", "/test_RAMiT_x2.yml"):
+        assert find_option_file(path) == path
+    with pytest.raises(InputError, match=r"did you mean options/test_RAMiT_x2\.yml\?"):
+        read_yaml("options/test_RAMiTx2.yml")
+    (tmp_path / "options").mkdir()
+    (tmp_path / "options/test_RAMiT_x2.yml").touch()
+    assert find_option_file("options/test_RAMiT_x2.yml") == "options/test_RAMiT_x2.yml"
+
+
+def test_a_missing_test_set_can_be_left_out(pairs: Path, write_options: Callable[..., Path]) -> None:
+    path = write_options(changed(testing_options(pairs), "datasets.test.dataroot_gt", "no/such.lmdb"))
+    with pytest.raises(InputError, match="or leave the set out: --force_yml datasets:test=none"):
+        load_options(path, is_train=False)
+    path = write_options(changed(training_options(pairs), "datasets.train.dataroot_gt", "no/such.lmdb"))
+    with pytest.raises(InputError, match="no such folder") as caught:
+        load_options(path, is_train=True)
+    assert "leave the set out" not in str(caught.value)
