@@ -25,6 +25,9 @@ _OPENERS: dict[bytes, _Opener] = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2Fil
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 _BLOCK = 2**20
 
+MAX_RATIO, FREE_SIZE = 100, 2**30
+"""A compressed tar unpacks to at most its size times the one, or to the other: a few MB can stand for a full disk."""
+
 # Exceptions of the readers of archives when a file is damaged: nearly anything.
 _FAILURES = (
     OSError,
@@ -116,7 +119,14 @@ def decompressed(source: Path, block_size: int = _BLOCK) -> Iterator[bytes]:
         if opener is None:
             return
         with opener(source) as stream:
+            size, most = 0, max(FREE_SIZE, MAX_RATIO * source.stat().st_size)
             while block := stream.read(block_size):
+                size += len(block)
+                if size > most:
+                    raise InputError(
+                        f"{printable(source)}: unpacks to more than {MAX_RATIO} times its size, as no images do; if "
+                        "you trust it, unpack it and give the folder"
+                    )
                 yield block
 
 

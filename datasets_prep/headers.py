@@ -43,6 +43,10 @@ TAIL = 2**16
 ALPHA, DEEP, PROFILE = "transparency", "16 bits", "an ICC profile"
 
 
+class ClaimError(ImageError):
+    """Message about a size that cannot be true."""
+
+
 class ImageHeader(NamedTuple):
     """Height and width that decoding will give, turned as EXIF says, or None if only decoding tells; extras.
 
@@ -77,12 +81,26 @@ def claimed_size(start: bytes, length: int) -> tuple[int, int] | None:
         None if only decoding tells.
 
     Raises:
-        ImageError: It is no image, or cannot have the size that it claims.
+        ImageError: It is no image.
+        ClaimError: It cannot have the size that it claims.
     """
     try:
         return _read_header(io.BytesIO(start), length, whole=False).size
     except OSError:
         return None
+
+
+def check_claim(content: bytes) -> None:
+    """Check the size that the header of a whole file claims, if it can be read; raises ClaimError if it cannot be true.
+
+    OpenCV makes a picture of any size of the first bytes of a JPEG.
+    """
+    try:
+        claimed_size(content, len(content))
+    except ClaimError:
+        raise
+    except ImageError:
+        return
 
 
 def size_in_header(source: bytes | str | os.PathLike[str]) -> tuple[int, int] | None:
@@ -125,16 +143,16 @@ def _read_header(file: BinaryIO, length: int | None, *, whole: bool) -> ImageHea
 
 
 def check_size_claimed(width: int, height: int, kind: str, length: int | None) -> None:
-    """Check a claimed size against the bytes of a file (None: not known); raises ImageError if it cannot be true."""
+    """Check a claimed size against the bytes of a file (None: not known); raises ClaimError if it cannot be true."""
     if width >= 2**31:  # a negative number
         width -= 2**32
     claim = f"claims {width}x{height} pixels"
     if width < 1 or height < 1:
-        raise ImageError(f"{claim}, which no image has; replace or remove it")
+        raise ClaimError(f"{claim}, which no image has; replace or remove it")
     if length is not None and width * height > PIXELS_PER_BYTE.get(kind, MAX_PIXELS) * length:
-        raise ImageError(f"{claim}, far more than its {length} bytes can hold; replace or remove it")
+        raise ClaimError(f"{claim}, far more than its {length} bytes can hold; replace or remove it")
     if width * height > MAX_PIXELS:
-        raise ImageError(f"{claim}, more than {MAX_PIXELS}; cut it into parts, or replace it")
+        raise ClaimError(f"{claim}, more than {MAX_PIXELS}; cut it into parts, or replace it")
 
 
 def _png_header(file: BinaryIO, length: int | None, *, whole: bool) -> ImageHeader:

@@ -108,6 +108,13 @@ CHANGES = (
         "import",
     ),
     Change(
+        "basicsr.utils.misc:mkdir_and_rename",
+        "A folder put aside twice within a second met the one before: a traceback.",
+        "basicsr <= 1.4.2",
+        f"{CHANGES_IN}:put_aside",
+        "import",
+    ),
+    Change(
         "basicsr.data:worker_init_fn",
         "Workers were seeded alike whenever they started, so crops and flips repeated in every epoch.",
         "basicsr <= 1.4.2",

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import itertools
 import logging
 import os
 import random
@@ -138,6 +139,17 @@ def next_prefetched(self: Any) -> Any:
     if isinstance(item, Exception):
         raise item
     return item
+
+
+def put_aside(path: str) -> None:
+    """Make a folder; what is there gets another name, with the time."""
+    if Path(path).exists():
+        name = f"{path}_archived_{time.strftime('%Y%m%d_%H%M%S')}"
+        names = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(2)))
+        free = next(free for free in names if not Path(free).exists())
+        print(f"Path already exists. Rename it to {free}", flush=True)
+        Path(path).rename(free)
+    Path(path).mkdir(parents=True, exist_ok=True)
 
 
 def seed_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from ramit_model.training.interruption import StoppedError
 
 Verb = Literal["train", "test"]
+
+_PEER_GONE = re.compile(r"connection (closed|reset) by peer|broken pipe|remote process exited", re.IGNORECASE)
+"""Part of the messages of Gloo and NCCL when another process has ended."""
 
 
 def run_pipeline(verb: Verb, run: "Run") -> None:
@@ -43,7 +47,12 @@ def run_pipeline(verb: Verb, run: "Run") -> None:
     basicsr_bridge.change("pipeline")
     pipeline = basicsr_bridge.train_pipeline if verb == "train" else basicsr_bridge.test_pipeline
     with lock(verb, run.options["name"]), session.running(), terminal.progress_line_removed():
-        pipeline(str(Path.cwd()))
+        try:
+            pipeline(str(Path.cwd()))
+        except RuntimeError as error:
+            if run.launcher != "none" and _PEER_GONE.search(str(error)):
+                raise InputError("another process of this run has ended; its own message says why") from None
+            raise
     basicsr_bridge.get_root_logger().info(terminal.describe_results(run.options))
     if run.problems and rank() == 0:
         raise InputError("\n".join([*run.problems, f"{len(run.problems)} not restored; all other pictures are"]))

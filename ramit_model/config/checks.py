@@ -49,6 +49,7 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
         if value is not None and not Path(value).expanduser().is_file():
             raise InputError(f"{file}: path.{key}: {value}: no such file; check the path, or write ~ to do without")
     val = options.get("val") or {}
+    check_part(val.get("suffix") or "", f"{file}: val.suffix")
     check_metrics(val.get("metrics") or {}, file)
     try_metrics(options, file)
     if val.get("tile") and options["model_type"] != "RestorationModel":
@@ -65,6 +66,12 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
                     raise InputError(f"{file}: train.{key}: {options['model_type']} has none; use RestorationModel")
     elif val.get("save_img") and "suffix" not in val:
         raise InputError(f"{file}: val.suffix: is missing; add it (~ appends the name of the run to saved images)")
+
+
+def check_part(name: Any, where: str) -> None:
+    """Refuse what becomes a part of file names and would lead out of the folder of results."""
+    if not str(name).isprintable() or str(name).startswith(".") or set("/\\") & set(str(name)):
+        raise InputError(f"{where}: {name!r} leads to other folders; leave out / and \\ and a dot at the beginning")
 
 
 def check_name(name: Any, file: str) -> None:
@@ -276,6 +283,7 @@ def check_dataset(dataset: Options, phase: str, options: Options, file: str, is_
     if not isinstance(dataset, dict) or "type" not in dataset:
         raise InputError(f"{where}.type: is missing; add it, for example PairedRestorationDataset")
     find(DATASET_REGISTRY, dataset["type"], f"{where}.type")
+    check_part(dataset.get("name", ""), f"{where}.name")
     if dataset["type"] not in DATASETS:
         return
     for_training, for_tests = DATASETS[dataset["type"]]

@@ -61,7 +61,12 @@ def read_list(path: Path) -> list[tuple[int, str]]:
 def lmdb_keys(root: Path) -> list[str]:
     """List the keys of an LMDB, sorted; as BasicSR writes them, they end at the first dot."""
     lines = decoded((root / "meta_info.txt").read_bytes()).splitlines()
-    return sorted(line.split(".")[0] for line in lines if line.strip())
+    keys = sorted(line.split(".")[0] for line in lines if line.strip())
+    if "" in keys:
+        raise InputError(
+            f"{root / 'meta_info.txt'}: a line begins with a dot and names no entry; prepare the LMDB again"
+        )
+    return keys
 
 
 def lmdb_sizes(root: Path) -> dict[str, tuple[int, int]]:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import lmdb
 import numpy as np
 import torch
 from torch import Tensor
 
-from datasets_prep.headers import read_header
+from datasets_prep.headers import ClaimError, check_claim, read_header
 from datasets_prep.image_formats import ImageError
 from ramit_model.basicsr_bridge import FileClient, bgr2ycbcr
 from ramit_model.data.degradation import to_gray
@@ -24,6 +25,13 @@ UNREADABLE = "cannot be decoded as an image; replace or remove it"
 
 Sizes = dict[str, tuple[int, int]]
 """Path or key -> height and width; without those that only decoding tells."""
+
+
+def _has(cursor: lmdb.Cursor, key: bytes) -> bool:
+    try:
+        return bool(cursor.set_key(key))
+    except lmdb.BadValsizeError:  # no key of an LMDB is empty or so long
+        return False
 
 
 class ImageReader:
@@ -60,10 +68,13 @@ class ImageReader:
         """
         try:
             content = self._client().get(path, kind)
+            check_claim(content)
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         except FileNotFoundError:
             raise InputError(f"{self.where(path, kind)}: no such file; correct the list") from None
-        except (OSError, TypeError, ValueError, cv2.error):
+        except ClaimError as error:
+            raise InputError(f"{self.where(path, kind)}: {error}") from None
+        except (OSError, TypeError, ValueError, cv2.error, lmdb.Error):
             image = None
         if image is None:
             raise InputError(f"{self.where(path, kind)}: {UNREADABLE}")
@@ -71,8 +82,8 @@ class ImageReader:
 
     def _client(self) -> Any:
         if self.client is None:
-            lmdb = {"db_paths": list(self.roots.values()), "client_keys": list(self.roots)}
-            options = {**self.backend, **(lmdb if self.type == "lmdb" else {})}
+            places = {"db_paths": list(self.roots.values()), "client_keys": list(self.roots)}
+            options = {**self.backend, **(places if self.type == "lmdb" else {})}
             try:
                 self.client = FileClient(self.type, **options)
             except Exception as error:  # each backend has its own
@@ -109,7 +120,7 @@ class ImageReader:
         if Path(self.roots[kind], "data.mdb").stat().st_size < size:
             raise InputError(f"data set {self.name}: {self.roots[kind]}: data.mdb is cut short; prepare the set again")
         with environment.begin() as transaction, transaction.cursor() as cursor:
-            missing = [key for key in keys if not cursor.set_key(key.encode("utf-8", "surrogateescape"))]
+            missing = [key for key in keys if not _has(cursor, key.encode("utf-8", "surrogateescape"))]
         return {key: f"{self.where(key, kind)}: is not there; prepare the LMDB again" for key in missing}
 
     def _second_opinion(self, path: str, kind: str, problem: str, headers: "Headers") -> None:

@@ -77,7 +77,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, without_extras: bool = Fals
     """
     try:
         with torch.serialization.safe_globals(STAND_INS if without_extras else []):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except pickle.UnpicklingError:
@@ -88,6 +88,18 @@ def read_checkpoint(path: str | os.PathLike[str], *, without_extras: bool = Fals
     except Exception as error:  # a damaged file makes torch raise nearly anything
         reason = printable(one_line(error).strip()) or type(error).__name__
         raise InputError(f"{path}: broken checkpoint ({reason[:100]}); copy or download it again") from None
+    if (part := _damaged_part(Path(path))) is not None:
+        raise InputError(f"{path}: broken checkpoint (the checksum of {part} is wrong); copy or download it again")
+    return content
+
+
+def _damaged_part(path: Path) -> str | None:
+    """Name of a part of a file of torch.save whose checksum is wrong, to which torch itself does not look."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except (zipfile.BadZipFile, struct.error, OSError, ValueError, LookupError, RuntimeError):
+        return None  # before PyTorch 1.6 they were no zips
 
 
 def read_container(path: str | os.PathLike[str]) -> tuple[Any, Facts | None]:

@@ -225,9 +225,18 @@ def differences(net: nn.Module, weights: Mapping[str, Tensor], apart_from: Colle
         for name in own
         if name in weights and weights[name].shape != own[name].shape
     ]
-    return "; ".join(
-        [*_count(missing, "missing"), *_count(unexpected, "unknown"), *_count(reshaped, "of another shape")]
-    )
+    # Places in tables, which follow from the network's options: others would lead out of the tables.
+    changed = [
+        name
+        for name, tensor in own.items()
+        if not tensor.is_floating_point()
+        and not tensor.is_meta
+        and name in weights
+        and weights[name].shape == tensor.shape
+        and not torch.equal(weights[name].cpu().to(tensor.dtype), tensor.cpu())
+    ]
+    counted = ((missing, "missing"), (unexpected, "unknown"), (reshaped, "of another shape"), (changed, "damaged"))
+    return "; ".join(part for names, what in counted for part in _count(names, what))
 
 
 def _shape(tensor: Tensor) -> str:

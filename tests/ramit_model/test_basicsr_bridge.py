@@ -433,3 +433,19 @@ def test_logs_name_the_verb_once(name: str, expected: str, tmp_path: Path, monke
     with pytest.raises(InterruptedError):
         basicsr_changes.start_log(log_file=str(tmp_path / name))
     assert opened == [str(tmp_path / expected)]
+
+
+def test_a_folder_may_be_put_aside_several_times_within_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from basicsr.utils.misc import mkdir_and_rename
+
+    monkeypatch.setattr("time.strftime", lambda *_: "20240506_070809")
+    for i in range(4):
+        mkdir_and_rename(str(tmp_path / "run"))
+        (tmp_path / "run" / "file").write_text(str(i))
+    archived = "run_archived_20240506_070809"
+    names = ["run", archived, f"{archived}_2", f"{archived}_3"]
+    assert {path.name: (path / "file").read_text() for path in tmp_path.iterdir()} == dict(
+        zip(names, "3012", strict=True)
+    )

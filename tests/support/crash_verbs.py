@@ -16,6 +16,10 @@ from helpers import photograph, testing_options, training_options
 
 from datasets_prep.lmdb_writer import write_pairs
 
+CHECKPOINTS = ("experiments/run/models/net_g_[0-9]*.pth", "experiments/run/training_states/*.state")
+"""With fewer than two of them, the command says that none loads, for it must not begin again by itself."""
+LATEST = ("experiments/run/models/net_g_latest.pth", "experiments/run/models/net_g_best.pth")
+
 Outcome = dict[str, str]
 """File, or part of one -> checksum of its content."""
 
@@ -28,6 +32,8 @@ class Verb:
         arguments: Arguments of `basicsr`; the current folder is one of its own.
         outcome: Results in that folder. Until the end some may be missing, but none may be another than in the end.
         state: Patterns of the files from which the command goes on, which may vanish or be damaged.
+        least: Number of these files that must be there before one is spoiled.
+        changing: Results that become others while the command runs.
         by_hand: Result -> complaint, for what a checksum does not say.
         fresh: Start Python anew, as processes that start others by themselves want it.
         written_once: Whether results that are there are left alone.
@@ -36,6 +42,8 @@ class Verb:
     arguments: tuple[str, ...]
     outcome: Callable[[Path], Outcome]
     state: tuple[str, ...]
+    least: int = 1
+    changing: tuple[str, ...] = ()
     by_hand: Callable[[Path], list[str]] = lambda _: []
     fresh: bool = False
     written_once: bool = False
@@ -71,11 +79,13 @@ def make_verbs(base: Path) -> dict[str, Verb]:
     train = ("train", "-opt", str(base / "train.yml"), "--auto_resume")
     photos = str(base / "photos")
     return {
-        "train": Verb(train, _trained, ("experiments/run/models/*.pth", "experiments/run/training_states/*.state")),
+        "train": Verb(train, _trained, CHECKPOINTS, least=4, changing=LATEST),
         "train2": Verb(
             ("train", "-opt", str(base / "train2.yml"), "--auto_resume", "--nproc", "2"),
             _trained,
-            ("experiments/run/models/*.pth", "experiments/run/training_states/*.state"),
+            CHECKPOINTS,
+            least=4,
+            changing=LATEST,
             fresh=True,
         ),
         "test": Verb(("test", "-opt", str(base / "test.yml")), _tested, ("results/run/**/*.png", "results/run/*.csv")),
@@ -118,11 +128,11 @@ def _trained(folder: Path) -> Outcome:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            found[f"{path.parent.name}/{path.name}"] = f"not whole: {error!s:.80}"
+            found[path.relative_to(folder).as_posix()] = f"not whole: {error!s:.80}"
             continue
         if path.suffix == ".state":
             content = {key: content[key] for key in ("iter", "optimizers", "schedulers")}
-        found[f"{path.parent.name}/{path.name}"] = _digest(content)
+        found[path.relative_to(folder).as_posix()] = _digest(content)
     return found
 
 

@@ -173,13 +173,12 @@ def signalled(kind: str, moment: float) -> Callable[[int, Callable[[], bool]], b
     return disturb
 
 
-def spoil(folder: Path, patterns: tuple[str, ...], kind: str, rng: random.Random) -> str | None:
-    """Remove or damage one of the newest files from which a command goes on; returns its name."""
+def spoil(folder: Path, patterns: tuple[str, ...], least: int, kind: str, rng: random.Random) -> str | None:
+    """Remove or damage one of the newest files from which a command goes on, if there are so many; its name."""
     found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-    found = sorted(found, key=lambda path: path.stat().st_mtime_ns)[-2:]
-    if not found:
+    if len(found) < least:
         return None
-    path = rng.choice(found)
+    path = rng.choice(sorted(found, key=lambda path: path.stat().st_mtime_ns)[-2:])
     if kind == "vanished":
         path.unlink()
     else:

@@ -132,7 +132,8 @@ def import_everything() -> None:
         "training.terminal",
     ):
         importlib.import_module(f"ramit_model.{name}")
-    for name in ("basicsr.train", "basicsr.test"):
+    # PyTorch itself imports its compiler when a network is first built or run.
+    for name in ("basicsr.train", "basicsr.test", "torch._dynamo"):
         importlib.import_module(name)
 
 

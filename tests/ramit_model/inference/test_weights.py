@@ -251,3 +251,24 @@ def test_safetensors_of_a_name_that_is_no_text(tmp_path: Path) -> None:
     save_file(WEIGHTS, tmp_path / "w.safetensors")
     path = (tmp_path / "w.safetensors").rename(tmp_path / "\udcd6.safetensors")
     assert torch.equal(read_weight_file(path).weights["weight"], WEIGHTS["weight"])
+
+
+def test_flipped_bits_in_a_checkpoint_are_found(tmp_path: Path) -> None:
+    """PyTorch does not compare the checksums that it writes."""
+    path = tmp_path / "w.pth"
+    torch.save({"weight": torch.zeros(1000)}, path)
+    content = bytearray(path.read_bytes())
+    place = content.index(bytes(2000)) + 1000
+    content[place] ^= 1
+    path.write_bytes(content)
+    assert torch.load(path, weights_only=True)["weight"].any()
+    with pytest.raises(InputError, match=r"w\.pth: broken checkpoint \(the checksum of .*data/0 is wrong\)"):
+        read_weights(path)
+
+
+def test_places_in_tables_are_those_of_the_network() -> None:
+    net = nn.Module()
+    net.register_buffer("places", torch.tensor([0, 1, 2]))
+    check_fit(net, {"places": torch.tensor([0, 1, 2], dtype=torch.int32)}, "w.pth")
+    with pytest.raises(InputError, match=r"1 damaged \(places\)"):
+        check_fit(net, {"places": torch.tensor([0, 1, 2**40])}, "w.pth")
