@@ -1,6 +1,7 @@
 """Comparison strips of a benchmark: chooses the crops, computes their PSNR and has them drawn."""
 
 import sys
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -26,8 +27,20 @@ class DrawnStrip(NamedTuple):
 
 def draw_strips(quality: Quality) -> list[DrawnStrip]:
     """Draw every strip whose crop is inside its image; a line on stderr tells of each that is left out."""
-    drawn = (_draw(quality, planned) for planned in quality.strips())
-    return [strip for strip in drawn if strip]
+    drawn = [strip for planned in quality.strips() if (strip := _draw(quality, planned))]
+    return _with_files_of_their_own(drawn)
+
+
+def _with_files_of_their_own(drawn: list[DrawnStrip]) -> list[DrawnStrip]:
+    """Number the strips whose file another one has: image b_c of set a is called as image c of set a_b is."""
+    shown: dict[str, tuple[str, str]] = {}
+    strips = []
+    for number, (strip, png) in enumerate(drawn, 1):
+        what = (strip.dataset, strip.image)
+        if shown.setdefault(strip.file, what) != what:
+            strip = replace(strip, file=f"{strip.file.removesuffix('.png')}_{number}.png")  # noqa: PLW2901
+        strips.append(DrawnStrip(strip, png))
+    return strips
 
 
 def _draw(quality: Quality, planned: PlannedStrip) -> DrawnStrip | None:
