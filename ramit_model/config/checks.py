@@ -9,7 +9,7 @@ from typing import Any
 
 from ramit_model.config.option_file import Options
 from ramit_model.config.schema import CLEAN, DATASETS, RESTORATION_MODEL_OPTIONS, SCHEDULERS
-from ramit_model.config.trials import try_losses, try_metrics, try_optimizer
+from ramit_model.config.trials import attempt, try_losses, try_metrics, try_optimizer
 from ramit_model.config.validation import check_arguments, check_kinds, check_schema, find, suggest
 from ramit_model.data.patches import PATCH_DATASETS
 from ramit_model.system.errors import InputError
@@ -159,7 +159,7 @@ def check_device(options: Options, file: str) -> None:
 
 
 def check_network(options: Options, file: str) -> None:
-    """Build our own networks on torch's meta device, which costs nothing; check the argument names of others."""
+    """Build the network; ours on torch's meta device, which costs nothing."""
     import torch
 
     from ramit_model.basicsr_bridge import ARCH_REGISTRY
@@ -175,12 +175,15 @@ def check_network(options: Options, file: str) -> None:
                 raise InputError(
                     f"{file}: scale: is {options['scale']}, but network_g.{key} is {block[key]}; make them equal"
                 )
-        return
-    try:
-        with torch.device("meta"):
-            built = network(**{key: value for key, value in block.items() if key != "type"})
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{file}: network_g: {str(error).splitlines()[0]}") from None
+    if network.__module__.partition(".")[0] == "ramit_arch":
+        try:
+            with torch.device("meta"):
+                built = network(**{key: value for key, value in block.items() if key != "type"})
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise InputError(f"{file}: network_g: {str(error).splitlines()[0]}") from None
+    else:
+        with torch.random.fork_rng(devices=[]):  # others may read numbers from tensors, which meta tensors lack
+            built = attempt(lambda arguments: network(**arguments), block, network, f"{file}: network_g")
     if getattr(built, "scale", options["scale"]) != options["scale"]:
         raise InputError(
             f"{file}: scale: is {options['scale']}, but network_g has scale {built.scale}; make them equal"

@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,20 +149,26 @@ def attempt(
             f"{where}: weights that it needs cannot be fetched or read ({one_line(failure)}); connect to the network, "
             f"or put {VGG_WEIGHTS} of download.pytorch.org/models into experiments/pretrained_models"
         ) from None
-    required = [key for key in arguments if key in required_arguments(taken_by)]
-    tried = {key: arguments[key] for key in required}
-    blamed = required[0] if len(required) == 1 and arguments[required[0]] else None
-    error = _failure(function, tried)
-    if not isinstance(error, Exception):
-        for key in (key for key in arguments if key not in required):
-            tried[key] = arguments[key]
-            error = _failure(function, tried)
-            if isinstance(error, Exception):
-                blamed = key
-                break
-    reason = one_line(error if isinstance(error, Exception) else failure)
+    blamed = _blamed(function, arguments, required_arguments(taken_by), failure)
     option = f"{where}.{blamed}: {arguments[blamed]!r}" if blamed else where
-    raise InputError(f"{option}: {reason}{remark}") from None
+    raise InputError(f"{option}: {one_line(failure)}{remark}") from None
+
+
+def _blamed(
+    function: Callable[[Options], Any], arguments: Options, required: Collection[str], failure: Exception
+) -> str | None:
+    """Argument without which a call does not fail, or fails otherwise than it did; None if that is none by itself."""
+    optional = [key for key in arguments if key not in required]
+    for key in optional:
+        if not isinstance(_failure(function, {k: v for k, v in arguments.items() if k != key}), Exception):
+            return key
+    tried = {key: value for key, value in arguments.items() if key in required}
+    if str(_failure(function, tried)) != str(failure):
+        for key in optional:  # several are wrong: the one that fails in this way
+            tried[key] = arguments[key]
+            if str(_failure(function, tried)) == str(failure):
+                return key
+    return next(iter(tried), None) if len(tried) == 1 and all(tried.values()) else None
 
 
 def _failure(function: Callable[[Options], Any], arguments: Options) -> Any:

@@ -1,6 +1,7 @@
 """Progress where a line cannot be replaced, as in the log of a batch job: a line now and then."""
 
 import sys
+import time
 from typing import Any, TextIO
 
 PAUSE = 30.0
@@ -8,14 +9,16 @@ PAUSE = 30.0
 
 
 class _Lines:
-    """Stream that makes a line of each state of a bar."""
+    """Stream that makes lines of the states of a bar, which also shows itself when its description changes."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream, self._said = stream, time.monotonic()
 
     def write(self, text: str) -> int:
-        """Write what is not blank as a line of its own."""
-        if state := text.strip():
+        """Write what is not blank as a line of its own, if the last one is a while ago."""
+        state = text.strip().replace(": : ", ": ")
+        if state and time.monotonic() - self._said >= PAUSE:
+            self._said = time.monotonic()
             print(state, file=self._stream, flush=True)
         return len(text)
 

@@ -377,3 +377,10 @@ def test_every_noise_level_is_a_set(pairs: Path, write_options: Write) -> None:
     assert sets(load_plan(path, only=["two_sigma25.5"])) == ["two_sigma25.5"]
     (line,) = refused(write_options(changed(options, "val.sigma", ...)))
     assert "val.sigma: is missing" in line
+
+
+def test_metrics_are_tried(pairs: Path, write_options: Write) -> None:
+    options = benchmark_options(pairs)
+    metric = next(iter(options["val"]["metrics"]))
+    [line] = refused(write_options(changed(options, f"val.metrics.{metric}.crop_border", 20)))
+    assert f"val.metrics.{metric}.crop_border: 20: " in line

@@ -57,6 +57,26 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"window_size": 0}, r"network_g\.window_size: 0: "),
+        ({"upsampler": "pixelshuffledirect", "depths": 2}, r"network_g\.depths: 2: "),
+        ({"num_heads": "six"}, r"network_g\.num_heads: 'six': "),
+    ],
+)
+def test_networks_of_others_are_built(
+    changes: dict[str, Any], message: str, pairs: Path, write_options: Callable[..., Path]
+) -> None:
+    small = {"type": "SwinIR", "upscale": 2, "img_size": 16, "window_size": 8, "embed_dim": 12, "depths": [1]}
+    network = {**small, "num_heads": [2], "mlp_ratio": 2}
+    load_options(write_options(changed(testing_options(pairs), "network_g", network)), is_train=False)
+    with pytest.raises(InputError, match=message):
+        load_options(
+            write_options(changed(testing_options(pairs), "network_g", {**network, **changes})), is_train=False
+        )
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_values_are_tried_before_anything_runs(
     mistake: str,

@@ -14,6 +14,8 @@ def test_a_file_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     for _ in tqdm(range(3), desc="quick", unit="image", **bar_options()):
         pass
+    with tqdm(total=2, unit="image", **bar_options()) as bar:
+        bar.set_description("described")
     for _ in tqdm(range(3), desc="hidden", unit="image", **bar_options(hidden=True)):
         pass
     assert sys.stderr.getvalue() == ""
@@ -22,6 +24,9 @@ def test_a_file_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
     lines = sys.stderr.getvalue().splitlines()
     assert [line.split(" image")[0] for line in lines[-2:]] == ["slow: 2 of 3", "slow: 3 of 3"]
+    with tqdm(total=2, unit="image", **bar_options()) as bar:
+        bar.set_description("described")
+    assert sys.stderr.getvalue().splitlines()[-1].startswith("described: 0 of 2 image, ")
     assert "\r" not in sys.stderr.getvalue()
 
 
