@@ -20,6 +20,7 @@ from datasets_prep.demo_set import prepare_demo_set
 from ramit_model.config.option_file import read_yaml, recipe_folder
 from ramit_model.system.files import check_folder, write_atomically
 from ramit_model.system.memory import keep_freed_memory
+from ramit_model.system.processes import run_child
 from ramit_model.system.text import readable_time
 
 NEAREST = Image.Resampling.NEAREST
@@ -59,7 +60,8 @@ def run_demo(out: Path, *, verbose: bool = False) -> int:
 
     def run(*arguments: str) -> None:
         command = [sys.executable, "-m", "ramit_model", *arguments, *["--verbose"] * verbose]
-        subprocess.run(command, cwd=out, check=True)
+        if code := run_child(command, out):
+            raise subprocess.CalledProcessError(code, command)
 
     try:
         print("2/5 test the untrained network", flush=True)

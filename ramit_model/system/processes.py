@@ -3,9 +3,10 @@
 import itertools
 import os
 import signal
+import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from multiprocessing import (
     parent_process,
     resource_tracker,
 )
+from pathlib import Path
 from typing import TypeVar
 
 from ramit_model.system.errors import InputError
@@ -136,6 +138,32 @@ def stop_signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def run_child(command: Sequence[str], cwd: Path) -> int:
+    """Run a command and wait until it has ended, also after a signal to stop, at which it may save something.
+
+    Ctrl-C reaches the command by itself; SIGTERM is handed on.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came, and the command has ended.
+    """
+    interrupted: list[int] = []
+    # Before it starts: none is to be lost in between.
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+    child = subprocess.Popen(command, cwd=cwd)
+    term = signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
+    try:
+        code = child.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, term)
+    if interrupted:
+        raise KeyboardInterrupt
+    return code
 
 
 def leave_stopping_to_parent(_: int = 0) -> None:

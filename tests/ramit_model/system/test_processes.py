@@ -154,3 +154,38 @@ def test_cores_are_those_of_this_process() -> None:
             assert available_cores() == 1
         finally:
             os.sched_setaffinity(0, before)
+
+
+CHILD = """
+import pathlib, signal, sys, time
+def save(number, _):
+    time.sleep(0.8)  # more than subprocess.run would wait
+    pathlib.Path("saved").touch()
+    sys.exit(128 + number)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, save)
+pathlib.Path("ready").touch()
+time.sleep(60)
+"""
+PARENT = """
+import pathlib, sys
+from ramit_model.system.processes import run_child
+try:
+    sys.exit(run_child([sys.executable, "-c", pathlib.Path("child").read_text()], pathlib.Path.cwd()))
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 7), (signal.SIGTERM, 143)])
+def test_a_child_has_time_to_save(number: int, code: int, tmp_path: Path) -> None:
+    (tmp_path / "child").write_text(CHILD)
+    process = start_process("-c", PARENT, cwd=tmp_path)
+    assert wait_until((tmp_path / "ready").exists, 60)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    assert (tmp_path / "saved").exists()
