@@ -22,6 +22,10 @@ START_SIZE = 64 * 2**20
 BYTES_A_COMMIT = 32 * 2**20
 
 
+class DamagedStoreError(InputError):
+    """Error for entries on the disk that are not those that were written."""
+
+
 class LmdbStore:
     """Open LMDB to write to or read from: key -> PNG file.
 
@@ -120,7 +124,8 @@ def _as_known_error(error: lmdb.Error, path: Path) -> OSError | InputError:
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES):
         if os.strerror(number) in str(error):
             return OSError(number, os.strerror(number), str(path))
-    return InputError(f"{path}: cannot be used as an LMDB ({str(error).split(': ')[-1]}); remove it and start again")
+    reason = str(error).split(": ")[-1]
+    return DamagedStoreError(f"{path}: cannot be used as an LMDB ({reason}); remove it and start again")
 
 
 def _try_to_write(contents: Iterable[bytes], folder: Path) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
-from datasets_prep.lmdb_writer import BYTES_A_COMMIT, LmdbStore
+from datasets_prep.lmdb_writer import BYTES_A_COMMIT, DamagedStoreError, LmdbStore
 from ramit_model.system.files import remove_leftovers, write_atomically
 
-__all__ = ["BYTES_A_COMMIT", "FolderStore", "LmdbStore", "Store", "open_store"]
+__all__ = ["BYTES_A_COMMIT", "DamagedStoreError", "FolderStore", "LmdbStore", "Store", "open_store"]
 
 
 class FolderStore:

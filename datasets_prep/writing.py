@@ -19,7 +19,7 @@ from datasets_prep.gathering import Item
 from datasets_prep.journal import Journal
 from datasets_prep.manifest import Header, Record, read_header, write_manifest
 from datasets_prep.processing import Job, Output, Processed, process
-from datasets_prep.stores import BYTES_A_COMMIT, LmdbStore, Store, open_store
+from datasets_prep.stores import BYTES_A_COMMIT, DamagedStoreError, LmdbStore, Store, open_store
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import write_atomically
 from ramit_model.system.locks import held
@@ -77,7 +77,13 @@ class Writing:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with held(FileLock(self.folder / LOCK, timeout=0)):
-                self._write(jobs or available_cores(), resume=resume)
+                try:
+                    self._write(jobs or available_cores(), resume=resume)
+                except DamagedStoreError as error:
+                    if not resume:
+                        raise
+                    print(f"{error}\n{self.name}: begun again", flush=True)
+                    self._write(jobs or available_cores(), resume=False)
         except Timeout:
             raise InputError(f"{self.folder}: another process is preparing this set; wait for it") from None
         shutil.rmtree(self.folder)
@@ -156,17 +162,13 @@ class Writing:
             count += 1
             content = store.get(record.key)
             if content is None or hashlib.sha256(content).hexdigest() != record.sha256:
-                (self.folder / PLAN).unlink()
-                raise InputError(
-                    f"{store.path}: entry {record.key} is not what was written; check the disk, run the same command"
-                )
+                raise DamagedStoreError(f"{store.path}: entry {record.key} is not what was written; check the disk")
             size += len(content)
             if size >= BYTES_A_COMMIT:
                 store.release()
                 size = 0
         if count != len(store):
-            (self.folder / PLAN).unlink()
-            raise InputError(f"{store.path}: {len(store)} entries where {count} were written; run the same command")
+            raise DamagedStoreError(f"{store.path}: {len(store)} entries where {count} were written; check the disk")
         if isinstance(store, LmdbStore):
             store.write_meta_info((record.key, record.size, self.job.compress_level) for record in records())
         write_manifest(store.path, self.header(output, count, notes), records())

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -541,6 +542,23 @@ def test_a_full_disk_is_said_and_survived(
     assert "No space left on device; make room" in said
     assert prepare(*call) == 0
     assert prepare(*call[:3], "--out", tmp_path / "fresh", "--scale", 2) == 0
+    assert content(tmp_path / "out") == content(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x" * 99)])
+def test_an_unfinished_lmdb_that_is_damaged_is_begun_again(
+    damage: Callable[[Path], object], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ("folder", "--source", photos, "--out", tmp_path / "out")
+    whole = (photos / "p1.png").read_bytes()
+    (photos / "p1.png").write_bytes(whole[:-40])
+    assert prepare(*call) == 2
+    (photos / "p1.png").write_bytes(whole)
+    damage(tmp_path / "out/.preparing/GT.lmdb/data.mdb")
+    capsys.readouterr()
+    assert prepare(*call) == 0
+    assert "folder: begun again" in capsys.readouterr().out
+    assert prepare(*call[:3], "--out", tmp_path / "fresh") == 0
     assert content(tmp_path / "out") == content(tmp_path / "fresh")
 
 
