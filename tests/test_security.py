@@ -71,6 +71,7 @@ CONTAINERS: dict[str, Callable[[Any, Path], None]] = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.ckpt", "w.safetensors", "w.bin"])
 def test_weights_run_no_code(container: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +84,7 @@ def test_weights_run_no_code(container: str, name: str, tmp_path: Path, monkeypa
     assert not Path("executed").exists()
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("auto_resume", [False, True])
 def test_training_states_run_no_code(
@@ -109,6 +111,7 @@ TAGS = [
 ]
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("tag", TAGS)
 def test_option_files_run_no_code(tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -149,6 +152,7 @@ HOSTILE_SAFETENSORS = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", HOSTILE_SAFETENSORS)
 def test_hostile_safetensors(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
@@ -245,6 +249,7 @@ def claiming(kind: str) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "tiff"])
 def test_pictures_that_claim_gigapixels(kind: str, tmp_path: Path) -> None:
     content = claiming(kind)
@@ -276,6 +281,7 @@ def test_pictures_that_claim_gigapixels(kind: str, tmp_path: Path) -> None:
 # Files elsewhere ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["../../x", "/tmp/x", "..", "a/b", "a\\b", ".x", "a\nb"])
 def test_names_in_option_files_stay_in_the_results(name: str, pairs: Path, write_options: Callable[..., Path]) -> None:
     training, test = training_options(pairs), testing_options(pairs)
@@ -318,6 +324,7 @@ def test_a_journal_names_no_files_elsewhere(key: str, tmp_path: Path) -> None:
     assert all(victim.read_text() == "mine" for victim in victims)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("key", ["../../secret", "/secret", "..\\secret", "", "a\nb"])
 def test_a_manifest_names_no_files_elsewhere(key: str, tmp_path: Path) -> None:
     photos, out = prepared(tmp_path), tmp_path / "out"
@@ -331,6 +338,7 @@ def test_a_manifest_names_no_files_elsewhere(key: str, tmp_path: Path) -> None:
     assert found.problems == [f"{path}:2: broken; prepare the set again with --force"]
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("key", ["../../../../etc/passwd", "/etc/passwd", "p0/../p0"])
 def test_the_list_of_an_lmdb_names_no_files(key: str, pairs: Path, tmp_path: Path) -> None:
     for name in ("HR.lmdb", "LR_bicubic_X2.lmdb"):

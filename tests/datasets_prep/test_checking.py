@@ -411,6 +411,7 @@ def test_an_empty_lmdb(tmp_path: Path) -> None:
 # Nothing to check -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", ["missing", "empty", "file", "plain images"])
 def test_nothing_to_check_is_one_line(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "x"

@@ -39,6 +39,7 @@ LIES = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", LIES)
 def test_lies(tmp_path: Path, name: str) -> None:
     content, message = LIES[name]
@@ -64,6 +65,7 @@ def test_one_color_takes_few_bytes(tmp_path: Path) -> None:
         assert read_header(tmp_path / "image").size == (4000, 4000)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_cut_files(tmp_path: Path, kind: str) -> None:
     content = encoded(kind)

@@ -51,6 +51,7 @@ def test_none_is_no_error(store: Path) -> None:
     assert read_header(store / "file") is None
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "content", [b"", b"\n", b"{", b"\xff\n", b"[]\n", b"3\n", b"null\n", b'{"format": 1}\n', b'{"format": 1, "x": 2}\n']
 )
@@ -67,6 +68,7 @@ def test_a_later_format(store: Path) -> None:
         read_header(store)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "line",
     [

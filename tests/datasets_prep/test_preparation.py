@@ -489,6 +489,7 @@ def test_pairs_of_other_sizes_are_named(low_light: Path, tmp_path: Path, capsys:
     ]
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

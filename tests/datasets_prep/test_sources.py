@@ -325,6 +325,7 @@ def test_files_that_are_no_archive(tmp_path: Path) -> None:
 # Archives that are not to be trusted.
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "name",
     [
@@ -417,6 +418,7 @@ def test_the_same_name_twice(tmp_path: Path) -> None:
     assert "1.png: is there 2 times" in problem(tmp_path / "a.tar")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["set", "set.zip", "set.tar", "set.tar.gz"])
 def test_files_that_are_too_large(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = MAKERS[name](tmp_path / name)

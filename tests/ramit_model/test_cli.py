@@ -45,6 +45,7 @@ def test_help_does_not_wait_for_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -70,6 +71,7 @@ def test_wrong_arguments(
     assert part in one_line(capsys)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("extra", "part"),
     [
@@ -104,6 +106,7 @@ def weights(kind: str, path: Path) -> Path:
     return path
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", ["cut", "text", "another scale"])
 def test_wrong_weights_end_the_command_with_one_line(
     kind: str, pairs: Path, tmp_path: Path, write_options: Callable[..., Path]
@@ -115,6 +118,7 @@ def test_wrong_weights_end_the_command_with_one_line(
     assert done.stderr.strip().splitlines()[-1].startswith(f"basicsr test: {tmp_path / 'w.pth'}: ")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_image_ends_training_with_one_line(
     workers: int, pairs: Path, tmp_path: Path, write_options: Callable[..., Path]

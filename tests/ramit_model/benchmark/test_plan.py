@@ -97,6 +97,7 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes(mistake: str, pairs: Path, write_options: Write) -> None:
     key, value, parts = MISTAKES[mistake]

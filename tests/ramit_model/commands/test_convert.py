@@ -131,6 +131,7 @@ def test_existing_files_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("files", "out", "remark"),
     [

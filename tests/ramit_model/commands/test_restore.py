@@ -173,6 +173,7 @@ def test_pipes(photos: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert np.array_equal(piped.pixels, read_picture(Path("x.png").read_bytes()).pixels)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

@@ -93,6 +93,7 @@ def test_tiles_are_for_restoration_model(pairs: Path, write_options: Callable[..
         load_options(write_options(changed(options, "model_type", "SRModel")), is_train=True)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("mistake", TRAINING_MISTAKES)
 def test_mistakes(mistake: str, pairs: Path, write_options: Callable[..., Path]) -> None:
     key, value, parts = TRAINING_MISTAKES[mistake]
@@ -166,6 +167,7 @@ PLAN_MISTAKES = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("mistake", PLAN_MISTAKES)
 def test_plans_that_contradict_themselves(mistake: str, pairs: Path, write_options: Callable[..., Path]) -> None:
     changes, others, parts = PLAN_MISTAKES[mistake]
@@ -238,6 +240,7 @@ def test_basicsrs_own_data_sets_know_no_sub_images(pairs: Path, write_options: C
     )
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("mistake", CLEAN_MISTAKES)
 def test_clean_set_mistakes(mistake: str, pairs: Path, write_options: Callable[..., Path]) -> None:
     key, value, parts = CLEAN_MISTAKES[mistake]
@@ -266,6 +269,7 @@ FILES = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", FILES)
 def test_files_that_are_no_options(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content, parts = FILES[kind]
@@ -370,6 +374,7 @@ def test_text_of_a_benchmark_is_taken_as_typed(entry: str, expected: Any, write_
     assert value == expected
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("value", ["@x", "RAMiT #1", "[2, 2", "{a: 1} # b", "a: b #c", 'a "b" #c'])
 def test_what_is_not_yaml_is_to_be_quoted(value: str) -> None:
     options: dict[str, Any] = {"a": {}}
@@ -394,6 +399,7 @@ def test_encodings_with_a_mark_are_read(encoding: str, tmp_path: Path) -> None:
     assert read_yaml(path) == {"name": "写真"}
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("entry", ["a:b", "x:y=1", "a:b:c=1", "a:b=[1", "a:b=!!python/name:os.system"])
 def test_overrides_that_make_no_sense(entry: str) -> None:
     with pytest.raises(InputError, match="--force_yml"):

@@ -77,6 +77,7 @@ def test_networks_of_others_are_built(
         )
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_values_are_tried_before_anything_runs(
     mistake: str,

@@ -216,6 +216,7 @@ def damaged(root: Path, source: str, kind: str) -> str:
     return f"{root / 'GT.lmdb'}, entry b"
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("source", "kind"), [*(("folder", kind) for kind in KINDS), *(("lmdb", kind) for kind in KINDS[:3])]
 )
@@ -245,6 +246,7 @@ HEADERS = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", HEADERS)
 @pytest.mark.parametrize("make", [clean, training])
 def test_a_bad_image_is_named_before_anything_runs(
@@ -313,6 +315,7 @@ def test_empty_list_and_empty_lmdb(root: Path) -> None:
             clean(root, source)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("source", ["folder", "lmdb"])
 def test_missing_folder(tmp_path: Path, source: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -187,6 +187,7 @@ def damage(kind: str, root: Path) -> None:
         path.unlink()
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", ["cut", "empty", "text", "size"])
 @pytest.mark.parametrize("phase", ["train", "val"])
 def test_a_bad_image_is_named(folders: Path, kind: str, phase: str) -> None:
@@ -291,6 +292,7 @@ def test_small_pairs_are_found_in_an_lmdb(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("size", [(19, 24), (20, 25), (24, 20)])
 def test_pairs_that_do_not_match_are_found_on_disk(folders: Path, size: tuple[int, int]) -> None:
     cv2.imwrite(str(folders / "lq/2.png"), photograph(*size))

@@ -107,6 +107,7 @@ def test_a_state_dict_states_the_arguments(tmp_path: Path, wrap, changes: dict[s
         open_network(tmp_path / "w.pth", task="LLE")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "stated",
     [{"dim": 32}, {"depths": [10**9, 1, 1, 2]}, {"dim": 10**6}, {"hidden_ratio": 1e9}, {"odd": 1}, {"task": 3}],

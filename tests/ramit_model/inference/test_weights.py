@@ -116,6 +116,7 @@ def test_safetensors(tmp_path: Path, prefix: str) -> None:
     assert (file.container, file.wrapping) == ("safetensors", (prefix,) if prefix else ())
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "tensor",
     [
@@ -201,6 +202,7 @@ def broken(kind: str, path: Path) -> None:
         path.mkdir()
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("kind", "remark"),
     [

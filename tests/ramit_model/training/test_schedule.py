@@ -368,6 +368,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes(mistake: str, pairs: Path) -> None:
     changes, message = MISTAKES[mistake]

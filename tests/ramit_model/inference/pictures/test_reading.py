@@ -31,6 +31,7 @@ def test_good_files(file: Awkward) -> None:
     assert ("deep" in there) == ("deep" in file.kept)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("file", BAD, ids=lambda file: ascii(file.name))
 def test_bad_files(file: Awkward) -> None:
     with pytest.raises(PictureError) as caught:
