@@ -209,5 +209,6 @@ def image_key(stem: str, pattern: str, role: str) -> str:
         stem = re.sub(rf"{role}$", "", stem, flags=re.IGNORECASE)
     match = re.fullmatch(pattern, stem, re.IGNORECASE)
     key = match[1] if match else stem
-    key = key.replace(".", "_")
+    # Where the locale is not UTF-8, Python hands over the bytes of a name; its key must not depend on that.
+    key = key.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape").replace(".", "_")
     return re.sub(r"[^ -~]", lambda match: f"u{ord(match[0]):04x}", key)

@@ -96,7 +96,9 @@ def evaluate(
         except InputError as error:
             if "gt" in data:
                 raise
-            yield ImageResult(index, names[index], {}, error.line), None
+            path, line = printable(data["lq_path"][0]), error.line
+            problem = line if path in line else f"data set {dataset.opt['name']}: {path}: {line}"
+            yield ImageResult(index, names[index], {}, problem), None
             continue
         yield ImageResult(index, names[index], measured.metrics), measured.pictures
 

@@ -622,3 +622,15 @@ def test_out_may_not_be_a_link_to_nowhere(
     Path("o").symlink_to("/nowhere")
     assert main(["prepare", "folder", "--source", "hr", "--out", "o"]) == 2
     assert "o: is a link that leads nowhere; choose another --out" in capsys.readouterr().err
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path: Path) -> None:
+    """Escaped on the terminal, right on the disk."""
+    (tmp_path / "写真").mkdir()
+    (tmp_path / "写真/é.png").write_bytes(encode_png(photograph(24, 24), 1))
+    ascii_only = {"PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    done = run_basicsr("prepare", "folder", "--source", "写真", "--out", "データ", cwd=tmp_path, env=ascii_only)
+    assert done.returncode == 0, done.stderr
+    assert "GT.lmdb: 1 entries from 1 images" in done.stdout
+    assert done.stdout.isascii()
+    assert (tmp_path / "データ/GT.lmdb/meta_info.txt").read_text() == "u00e9.png (24,24,3) 1\n"

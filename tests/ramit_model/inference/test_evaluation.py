@@ -26,7 +26,7 @@ from ramit_model.inference.evaluation import (
     side_by_side,
     write_table,
 )
-from ramit_model.system.errors import InputError
+from ramit_model.system.errors import InputError, NotEnoughMemoryError
 
 PSNR = {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}}
 SIZES = [(24, 32), (32, 24), (16, 40), (24, 24), (17, 19)]
@@ -147,6 +147,19 @@ def test_a_damaged_photo_does_not_end_a_test() -> None:
         ("1", "1.png: damaged", True),
         *((name, None, False) for name in "234"),
     ]
+
+
+def test_a_photo_that_is_too_large_is_named_and_the_others_are_restored() -> None:
+    def restore(x: Tensor) -> Tensor:
+        if x.shape[2:] == SIZES[1]:
+            raise NotEnoughMemoryError("val.tile: ~: no memory; write auto")
+        return x
+
+    results = [result.problem for result, _ in evaluate(restore, DataLoader(NoisyImages(gt=False)), PSNR)]
+    line = "data set photographs: LQ/noisy_1.png: val.tile: ~: no memory; write auto"
+    assert results == [None, line, None, None, None]
+    with pytest.raises(NotEnoughMemoryError):
+        list(evaluate(restore, DataLoader(NoisyImages()), PSNR))
 
 
 def test_metrics_without_reference_need_no_gt() -> None:
