@@ -90,7 +90,7 @@ class Journal:
 
 def _parse(line: Any) -> Line:
     key, _, records, notes = line
-    if not isinstance(records, dict) or not all(isinstance(note, str) for note in notes):
+    if not isinstance(records, dict) or not isinstance(notes, list) or not all(isinstance(n, str) for n in notes):
         raise TypeError("records")
     return Line(key, {role: [Record.parse(entry) for entry in entries] for role, entries in records.items()}, notes)
 
