@@ -1,5 +1,6 @@
 """Hostile input, a little of each kind; `tests/fuzz.py` tries more, for as long as one likes."""
 
+import mmap
 import os
 import pickle
 import sys
@@ -46,7 +47,9 @@ def spin() -> None:
 
 
 def fill_memory() -> None:
-    bytearray(b"x") * (64 * 2**20)
+    size = 64 * 2**20
+    with mmap.mmap(-1, size) as memory:  # not from the heap, which may have as much to spare
+        memory.write(b"x" * size)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
         """Refuse what is none of the choices, with the one that is most like it."""
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
-            near = difflib.get_close_matches(str(value), known, n=1)
+            near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
             hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
             raise argparse.ArgumentError(action, f"{value!r} is unknown; {hint}")
 

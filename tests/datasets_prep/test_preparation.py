@@ -496,11 +496,11 @@ def test_pairs_of_other_sizes_are_named(low_light: Path, tmp_path: Path, capsys:
         (["DIV2K"], "is missing"),
         (["folder", "--scale", "1"], "argument --scale: '1' is not a whole number of at least 2"),
         (["folder", "--jobs", "0"], "argument --jobs: '0' is not a whole number of at least 1"),
-        (["folder", "--compress-level", "10"], "argument --compress-level: invalid choice"),
+        (["folder", "--compress-level", "10"], "argument --compress-level: 10 is unknown; choose one of 0, 1, 2"),
         (["folder", "--scale", "2", "--crop-size", "31"], "--crop-size, --step: not a multiple of 2"),
         (["folder", "--step", "31"], "--step and --thresh-size need --crop-size"),
         (["Set5", "--crop-size", "31"], "unknown argument --crop-size"),
-        (["nothing"], "invalid choice: 'nothing'"),
+        (["nothing"], "argument FAMILY: 'nothing' is unknown; choose one of DIV2K, "),
     ],
 )
 def test_arguments_that_make_no_sense(

@@ -167,7 +167,7 @@ for number in (signal.SIGINT, signal.SIGTERM):
 pathlib.Path("ready").touch()
 time.sleep(60)
 """
-PARENT = """
+RUNS_A_CHILD = """
 import pathlib, sys
 from ramit_model.system.processes import run_child
 try:
@@ -180,7 +180,7 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 7), (signal.SIGTERM, 143)])
 def test_a_child_has_time_to_save(number: int, code: int, tmp_path: Path) -> None:
     (tmp_path / "child").write_text(CHILD)
-    process = start_process("-c", PARENT, cwd=tmp_path)
+    process = start_process("-c", RUNS_A_CHILD, cwd=tmp_path)
     assert wait_until((tmp_path / "ready").exists, 60)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does
