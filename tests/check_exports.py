@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent / "support"))
+TESTS = Path(__file__).resolve().parent
+# The folders of the tests are called like the packages.
+sys.path[:] = [str(TESTS / "support"), *(path for path in sys.path if Path(path).resolve() != TESTS)]
 
 from helpers import fill, network
 

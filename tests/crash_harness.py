@@ -22,7 +22,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "support"))
+TESTS = Path(__file__).resolve().parent
+# The folders of the tests are called like the packages.
+sys.path[:] = [str(TESTS / "support"), *(path for path in sys.path if Path(path).resolve() != TESTS)]
 os.environ["OMP_NUM_THREADS"] = "1"  # threads of a pool would be missing in forked processes
 
 import disturbances

@@ -3,7 +3,6 @@
 import mmap
 import os
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ import fuzz_guard
 import pytest
 from fuzz_guard import Finding, trip, watched
 from fuzz_targets import Target, make_targets
+from fuzzing import fuzz
 
 from ramit_model.system.errors import InputError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fuzz import fuzz
 
 EXAMPLES = 20
 TARGETS = (
