@@ -93,7 +93,7 @@ def make_verbs(base: Path) -> dict[str, Verb]:
             ("benchmark", "-opt", str(base / "benchmark.yml"), "--out", "out"),
             _benchmarked,
             ("out/measurements.jsonl", "out/pictures/*.png"),
-            _measured_twice,
+            by_hand=_measured_twice,
         ),
         "prepare": Verb(
             ("prepare", "folder", "--source", str(base / "many"), "--out", "made", "--scale", "2", "--jobs", "1"),
