@@ -30,13 +30,18 @@ def write_report(results: Results, strips: Mapping[str, bytes], out: Path) -> No
     for strip in results.strips:
         caption = f"{strip.image} of {strip.dataset}: GT with the crop marked, then the crop of GT and of each result"
         pictures[strip.file] = (strips[strip.file], caption)
+    # All is rendered first, so that a report is never made of two.
+    texts = {
+        "results.json": json.dumps(_plain(asdict(results)), indent=1, allow_nan=False),
+        "report.md": markdown_report(results),
+        "report.tex": latex_report(results),
+        PAGE: page(results, pictures),
+    }
     for name, (content, _) in pictures.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(content, out / name)
-    write_text_atomically(json.dumps(_plain(asdict(results)), indent=1, allow_nan=False), out / "results.json")
-    write_text_atomically(markdown_report(results), out / "report.md")
-    write_text_atomically(latex_report(results), out / "report.tex")
-    write_text_atomically(page(results, pictures), out / PAGE)
+    for name, text in texts.items():
+        write_text_atomically(text, out / name)
     write_csv(out / "results.csv", results)
 
 

@@ -330,7 +330,7 @@ def test_a_folder_that_cannot_be_written(
         pytest.skip("nothing is locked for this user")
     code, said = run_here(capsys, "-opt", write_options(quick), "--out", folder / "out")
     assert code == 2
-    assert said == [f"basicsr benchmark: {folder / 'out'}: Permission denied; make room or change the folder"]
+    assert said == [f"basicsr benchmark: {folder / 'out'}: Permission denied; make it writable or change the folder"]
 
 
 @pytest.mark.parametrize("size", [300, 20_000])
@@ -350,7 +350,7 @@ def test_a_full_disk(
     assert code == 2
     (line,) = said
     assert line.startswith("basicsr benchmark: ")
-    assert line.endswith(": File too large; make room or change the folder")
+    assert line.endswith(": File too large; check the disk or change the folder")
     assert not (out / "report.html").exists()
     assert not list(out.rglob("*.tmp*"))
     assert run_here(capsys, "-opt", path, "--out", out) == (0, [])
