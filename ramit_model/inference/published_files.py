@@ -13,7 +13,13 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from ramit_model.inference.published_weights import MAX_BYTES, PublishedWeights, published_weights, recognize
+from ramit_model.inference.published_weights import (
+    MAX_BYTES,
+    PublishedWeights,
+    named,
+    published_weights,
+    recognize,
+)
 from ramit_model.inference.weight_files import what_it_is
 from ramit_model.system.download import DownloadError, download
 from ramit_model.system.errors import InputError, one_line
@@ -41,8 +47,7 @@ def locate(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if os.path.exists(path):  # noqa: PTH110  a Path raises an error where a name is too long
         return path
-    names = {name: entry for entry in published_weights() for name in (entry.name.lower(), _stem(entry).lower())}
-    entry = names.get(path.name.lower())
+    entry = named(path.name)
     if len(path.parts) == 1 and entry:
         file = FOLDER / entry.name
         return file if file.is_file() else fetch(entry)

@@ -64,6 +64,12 @@ def by_name(name: str) -> PublishedWeights:
     raise InputError(f"{name}: no published weights have this name; there are {names}")
 
 
+def named(name: str) -> PublishedWeights | None:
+    """Published file of a name, with or without .pth, in any case; None if none has it."""
+    names = {Path(weights.name).stem.lower(): weights for weights in published_weights()}
+    return names.get(name.lower().removesuffix(".pth"))
+
+
 def recognize(path: str | os.PathLike[str]) -> PublishedWeights | None:
     """Find out which published file this is, by its content; None if it is none of them.
 

@@ -1,4 +1,4 @@
-"""What a training does besides BasicSR's loop: it validates what it begins with, stops at signals, shows that it lives.
+"""Parts of a training around BasicSR's loop: first validation, end at signals, signs of life.
 
 BasicSR's loop makes its parts one after another; each is noted here, in place of BasicSR's own function.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ramit_model.inference.batch.jobs import Job
-from ramit_model.inference.published_weights import git_blob, published_weights
+from ramit_model.inference.published_weights import git_blob, named
 from ramit_model.system.errors import InputError
 from ramit_model.system.text import printable
 
@@ -18,7 +18,7 @@ NOTES = ".restored-with.jsonl"
 
 @dataclass(frozen=True)
 class MadeWith:
-    """What a result depends on beside its input.
+    """Description of all that a result depends on beside its input.
 
     Attributes:
         weights: Name of the weights, as the user gave it.
@@ -44,11 +44,10 @@ def made_with(weights: str, task: str | None, self_ensemble: bool) -> MadeWith |
     try:
         blob = git_blob(path.read_bytes())
     except OSError:
-        names = {name: entry.git_blob for entry in published_weights() for name in (entry.name, Path(entry.name).stem)}
-        found = next((blob for name, blob in names.items() if name.lower() == weights.lower()), None)
-        if found is None:
+        published = named(weights)
+        if published is None:
             return None
-        blob = found
+        blob = published.git_blob
     return MadeWith(path.name, blob, task, self_ensemble)
 
 

@@ -15,7 +15,7 @@ class PictureError(ValueError):
 
 @dataclass(frozen=True)
 class Metadata:
-    r"""What a file says beside its pixels.
+    r"""Facts that a file states beside its pixels.
 
     Attributes:
         exif: EXIF as a TIFF structure, without the header `Exif\0\0`.
