@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, EXIT_INTERRUPTED, at_least, expanded
 from ramit_model.commands.restore_progress import ProgressReport
-from ramit_model.inference.batch.jobs import DEFAULT_OUT, Job, comparison_folder, list_jobs
+from ramit_model.inference.batch.jobs import DEFAULT_OUT, Job, comparison_folder, list_jobs, names_file
 from ramit_model.inference.batch.made_with import check_made_with, made_with, note_made_with
-from ramit_model.inference.pictures.formats import FORMATS, SUFFIXES, format_of
+from ramit_model.inference.pictures.formats import FORMATS, format_of
 from ramit_model.inference.precision import PRECISIONS
 from ramit_model.system.errors import InputError
 from ramit_model.system.image_names import left_out
@@ -106,13 +106,14 @@ def _run(args: argparse.Namespace, _: list[str]) -> int:
     jobs = list_jobs(args.inputs, args.out, args.format, left_out=others)[rank::processes]
     for remark in left_out(others) if rank == 0 else ():
         print(f"basicsr restore: {remark}", file=sys.stderr)
-    waiting = jobs if args.overwrite else [job for job in jobs if not job.output.is_file()]
-    there = set(jobs) - set(waiting)
+    skipped = [] if args.overwrite else [job for job in jobs if job.output.is_file()]
+    there = set(skipped)
+    waiting = [job for job in jobs if job not in there]
     folder = _folder(args.out)
     made = made_with(args.weights, args.task, args.self_ensemble) if folder else None
     if folder and made:
-        check_made_with(folder, [job for job in jobs if job in there], made)
-    report = ProgressReport(len(waiting), skipped=len(jobs) - len(waiting), where=_place(args.out, jobs))
+        check_made_with(folder, skipped, made)
+    report = ProgressReport(len(waiting), skipped=len(skipped), where=_place(args.out, jobs))
     if not waiting and not args.compare:
         report.finish()
         return 0
@@ -129,7 +130,7 @@ def _run(args: argparse.Namespace, _: list[str]) -> int:
             if waiting:
                 restore_files(waiting, _restorer(args), settings, report)
             if comparisons:
-                compare_files([job for job in jobs if job in there], comparisons.adder(jobs), report)
+                compare_files(skipped, comparisons.adder(jobs), report)
                 comparisons.write_page()
     except KeyboardInterrupt:
         print(
@@ -154,7 +155,7 @@ def _pipe(args: argparse.Namespace) -> int:
     content = sys.stdin.buffer.read() if source == "-" else list_jobs([source], None)[0].source.read_bytes()
     if to_stdout:
         target = None
-    elif Path(args.out).suffix.lower() in SUFFIXES and not Path(args.out).is_dir():
+    elif names_file(Path(args.out)):
         target = Path(args.out)
     else:
         raise InputError(f"-o {printable(args.out)}: give a file such as out.png for the picture from stdin")
@@ -200,7 +201,7 @@ def _restorer(args: argparse.Namespace) -> "Restorer":
 def _folder(out: str | None) -> Path | None:
     """Folder of the results; None where the user names the file."""
     target = DEFAULT_OUT if out is None else Path(out)
-    return target if target.is_dir() or target.suffix.lower() not in SUFFIXES else None
+    return None if names_file(target) else target
 
 
 def _place(out: str | None, jobs: Sequence[Job]) -> Path:

@@ -53,7 +53,7 @@ def list_jobs(
     """
     target = DEFAULT_OUT if out is None else Path(out)
     single = len(inputs) == 1 and Path(inputs[0]).is_file()
-    if out is not None and not target.is_dir() and target.suffix.lower() in SUFFIXES:
+    if names_file(target):
         if not single:
             raise InputError(f"-o {printable(target)}: is a file, but there may be several pictures; give a folder")
         if kind not in ("same", format_of(target)):
@@ -73,10 +73,15 @@ def list_jobs(
     return _safe(_named(list(found.values()), target, kind))
 
 
+def names_file(target: Path) -> bool:
+    """Whether an output is a single picture, by its suffix, and not a folder."""
+    return target.suffix.lower() in SUFFIXES and not target.is_dir()
+
+
 def comparison_folder(out: str | None) -> Path:
     """Folder for comparisons, beside the output folder or file."""
     target = DEFAULT_OUT if out is None else Path(out)
-    if target.suffix.lower() in SUFFIXES and not target.is_dir():
+    if names_file(target):
         target = target.with_suffix("")
     if target.name in ("", ".."):
         target = target.resolve()
