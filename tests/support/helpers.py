@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ import torch
 from fork_server import ForkServer
 
 import ramit_model
+from ramit_model.config.options import load_options
 from ramit_model.system.environment import DEFAULTS, FORCED
+from ramit_model.system.errors import InputError
 
 ramit_model.register()
 
@@ -200,6 +202,19 @@ def start_process(*arguments: str | Path, cwd: Path | None = None, **env: str) -
         # What starts tests in the background may have Ctrl-C ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def check_refused(path: Path, parts: Iterable[str]) -> None:
+    """Check that a training's option file is refused with one line that names it and has these parts."""
+    import pytest  # scripts do without
+
+    with pytest.raises(InputError) as caught:
+        load_options(path, is_train=True)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
 
 
 def changed(options: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
