@@ -16,13 +16,16 @@ from filelock import FileLock, Timeout
 from ramit_model.system.errors import InputError
 from ramit_model.system.locks import held
 from ramit_model.system.memory import keep_freed_memory
-from ramit_model.system.processes import available_cores
+from ramit_model.system.processes import available_cores, stop_with_launcher
 
 if TYPE_CHECKING:
     from ramit_model.basicsr_changes import Run
     from ramit_model.training.interruption import StoppedError
 
 Verb = Literal["train", "test"]
+
+ENDING = 10.0
+"""Seconds that a run may need to end and save, after its launcher was killed and the same command was given again."""
 
 _PEER_GONE = re.compile(r"connection (closed|reset) by peer|broken pipe|remote process exited", re.IGNORECASE)
 """Part of the messages of Gloo and NCCL when another process has ended."""
@@ -43,6 +46,7 @@ def run_pipeline(verb: Verb, run: "Run") -> None:
         choose_one_gpu(run.options)
     else:
         let_workers_share_imports()
+        stop_with_launcher()
     hand_over(run)
     basicsr_bridge.change("pipeline")
     pipeline = basicsr_bridge.train_pipeline if verb == "train" else basicsr_bridge.test_pipeline
@@ -72,7 +76,7 @@ def lock(verb: Verb, name: str) -> Iterator[None]:
     home.mkdir(parents=True, exist_ok=True)
     try:
         # Beside the folder of the run, which BasicSR renames when the run begins again.
-        with held(FileLock(home / f".{name}.lock", blocking=False)):
+        with held(FileLock(home / f".{name}.lock", timeout=ENDING)):
             yield
     except Timeout:
         raise InputError(

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -179,6 +180,22 @@ def _end_later(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "alarm"):
         signal.alarm(GRACE)
+
+
+def stop_with_launcher(look_every: float = 1.0) -> None:
+    """Let this process stop as by SIGTERM when the process that started it has ended, even by SIGKILL.
+
+    Args:
+        look_every: Seconds between two looks.
+    """
+    launcher = os.getppid()
+
+    def wait() -> None:
+        while os.getppid() == launcher:
+            time.sleep(look_every)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def end_with_parent() -> None:

@@ -1,5 +1,8 @@
 """What is decided before processes start; test_training.py starts them."""
 
+import dataclasses
+import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +11,8 @@ import torch
 from filelock import FileLock
 from helpers import run_basicsr, training_options
 
+from ramit_model import basicsr_bridge, basicsr_changes
+from ramit_model.basicsr_changes import Run
 from ramit_model.commands import train_test as launch
 from ramit_model.system.errors import InputError
 
@@ -44,6 +49,7 @@ def test_rank(environment: dict[str, str], rank: int, monkeypatch: pytest.Monkey
 
 def test_one_run_of_a_name_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "ENDING", 0.1)
     with launch.lock("train", "mine"):
         with launch.lock("train", "another"), launch.lock("test", "mine"):
             pass
@@ -55,6 +61,45 @@ def test_one_run_of_a_name_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.delenv("RANK")
     with launch.lock("train", "mine"):
         pass
+
+
+def test_a_run_waits_for_one_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").mkdir()
+    ending = FileLock(tmp_path / "experiments/.mine.lock", thread_local=False)
+    ending.acquire()
+    timer = threading.Timer(0.3, ending.release)
+    timer.start()
+    with launch.lock("train", "mine"):
+        assert not timer.is_alive() or not ending.is_locked
+    timer.join()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[../third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:4321",
+        "writev [127.0.0.1]:9: Connection reset by peer",
+        "NCCL error: remote process exited or there was a network error",
+        "sendBytes failed on SocketImpl(fd=3): Broken pipe",
+    ],
+)
+def test_a_process_whose_peer_has_ended_says_so(message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pipeline(_: str) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("let_workers_share_imports", "stop_with_launcher"):
+        monkeypatch.setattr(launch, name, lambda: None)  # they last as long as the process
+    monkeypatch.setattr(basicsr_bridge, "change", lambda _: None)
+    monkeypatch.setattr(basicsr_changes, "_runs", [])
+    monkeypatch.setattr(basicsr_bridge, "train_pipeline", pipeline)
+    run = Run({"name": "x", "num_gpu": 0}, "x.yml", "pytorch", False, False, False)
+    with pytest.raises(InputError, match="another process of this run has ended"):
+        launch.run_pipeline("train", run)
+    # Alone, it would be another fault.
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        launch.run_pipeline("train", dataclasses.replace(run, launcher="none"))
 
 
 def test_a_second_training_of_a_name(pairs: Path, tmp_path: Path, write_options: Callable[..., Path]) -> None:

@@ -81,8 +81,12 @@ def to_one(process: "subprocess.Popen[str]") -> None:
 
 @pytest.mark.parametrize(
     ("send", "code"),
-    [(lambda process: os.killpg(process.pid, signal.SIGINT), 130), (to_one, 143)],
-    ids=["Ctrl-C", "one of them"],
+    [
+        (lambda process: os.killpg(process.pid, signal.SIGINT), 130),
+        (to_one, 143),
+        (lambda process: process.kill(), -signal.SIGKILL),
+    ],
+    ids=["Ctrl-C", "one of them", "the launcher is killed"],
 )
 def test_processes_agree_where_they_stop(
     send: Any, code: int, pairs: Path, tmp_path: Path, write_options: Callable[..., Path]
