@@ -10,6 +10,9 @@ Image = NDArray[Any]
 ROWS = 8
 """Output rows computed at a time: their input fits in a core's cache, and memory does not grow with the height."""
 
+MARGIN = 2
+"""Output pixels around a part of the result whose input the part depends on: the kernel is zero further away."""
+
 
 def crop_to_multiple(image: Image, multiple: int) -> Image:
     """Cut rows and columns off at the bottom and the right until both sizes are multiples.
@@ -60,6 +63,25 @@ def downscale(image: Image, scale: int) -> Image:
         # All indices are valid; with mode="raise" numpy would be slower.
         small[top : top + ROWS] = _shrink(block.take(columns, axis=1, mode="clip"), weights)
     return small
+
+
+def downscale_part(image: Image, scale: int, rows: slice, columns: slice) -> Image:
+    """Compute a part of what `downscale` makes of an image, from the input around the part alone.
+
+    Args:
+        image: (H, W) or (H, W, C), as `downscale` takes it.
+        scale: From 1 up.
+        rows: Rows of the result, with a start and a stop inside it.
+        columns: Columns of the result, likewise.
+
+    Returns:
+        `downscale(image, scale)[rows, columns]`, bit for bit.
+    """
+    around = [slice(max(0, part.start - MARGIN), part.stop + MARGIN) for part in (rows, columns)]
+    taken = tuple(slice(part.start * scale, part.stop * scale) for part in around)
+    small = downscale(image[taken], scale)
+    inner = (slice(p.start - a.start, p.stop - a.start) for p, a in zip((rows, columns), around, strict=True))
+    return small[tuple(inner)]
 
 
 def _phases(length: int, scale: int) -> NDArray[np.intp]:

@@ -53,6 +53,46 @@ def group_sub_images(paths: Iterable[str]) -> list[list[int]]:
     return list(images.values())
 
 
+class Cut(NamedTuple):
+    """Place and turn of a square patch. Top and left are in LQ pixels, and so is its side."""
+
+    top: int
+    left: int
+    size: int
+    mirror: bool
+    flip: bool
+    swap: bool
+
+    def window(self, scale: int = 1) -> tuple[slice, slice]:
+        """Rows and columns of the patch in an image that is `scale` times as large as LQ."""
+        rows, columns = (slice(start * scale, (start + self.size) * scale) for start in (self.top, self.left))
+        return rows, columns
+
+    def turned(self, patch: Image) -> Image:
+        """View of what `window` cuts out, (H, W, C), mirrored and turned."""
+        patch = patch[:, ::-1] if self.mirror else patch
+        patch = patch[::-1] if self.flip else patch
+        return patch.transpose(1, 0, 2) if self.swap else patch
+
+
+def random_cut(height: int, width: int, request: PatchRequest, rng: random.Random, *, hflip: bool, rot: bool) -> Cut:
+    """Choose place and turn of a patch.
+
+    Args:
+        height: Rows of LQ.
+        width: Columns of LQ.
+        request: Gives the patch size.
+        rng: Source of position and orientation.
+        hflip: Mirror left and right in half of the cases.
+        rot: Mirror top and bottom, and swap rows and columns, each in half of the cases. With `hflip`, all eight flips
+            and right-angle turns are equally frequent.
+    """
+    size = request.patch_size
+    top, left = rng.randint(0, height - size), rng.randint(0, width - size)
+    mirror, flip, swap = hflip and rng.random() < 0.5, rot and rng.random() < 0.5, rot and rng.random() < 0.5
+    return Cut(top, left, size, mirror, flip, swap)
+
+
 def random_patch(
     lq: Image, gt: Image, request: PatchRequest, rng: random.Random, *, hflip: bool, rot: bool
 ) -> tuple[Image, Image]:
@@ -63,22 +103,11 @@ def random_patch(
         gt: (h * scale, w * scale, C), for any whole scale.
         request: Gives the patch size.
         rng: Source of position and orientation.
-        hflip: Mirror left and right in half of the cases.
-        rot: Mirror top and bottom, and swap rows and columns, each in half of the cases. With `hflip`, all eight flips
-            and right-angle turns are equally frequent.
+        hflip: See `random_cut`.
+        rot: See `random_cut`.
 
     Returns:
         LQ (patch, patch, C) and GT (patch * scale, patch * scale, C); both are views.
     """
-    size, scale = request.patch_size, gt.shape[0] // lq.shape[0]
-    top, left = rng.randint(0, lq.shape[0] - size), rng.randint(0, lq.shape[1] - size)
-    mirror, flip, swap = hflip and rng.random() < 0.5, rot and rng.random() < 0.5, rot and rng.random() < 0.5
-
-    def cut(image: Image, factor: int) -> Image:
-        rows, columns = (slice(start * factor, (start + size) * factor) for start in (top, left))
-        patch = image[rows, columns]
-        patch = patch[:, ::-1] if mirror else patch
-        patch = patch[::-1] if flip else patch
-        return patch.transpose(1, 0, 2) if swap else patch
-
-    return cut(lq, 1), cut(gt, scale)
+    cut = random_cut(*lq.shape[:2], request, rng, hflip=hflip, rot=rot)
+    return cut.turned(lq[cut.window()]), cut.turned(gt[cut.window(gt.shape[0] // lq.shape[0])])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_prep.bicubic import crop_to_multiple, downscale
+from datasets_prep.bicubic import crop_to_multiple, downscale, downscale_part
 
 
 def cubic(x: float) -> float:
@@ -154,3 +154,34 @@ def test_published_lr_images_bit_for_bit(assets: Path, scale: int) -> None:
     for path in paths:
         lr = cv2.imread(str(assets / f"images/Set5/LR_bicubic/X{scale}/{path.stem}x{scale}.png"))
         np.testing.assert_array_equal(downscale(crop_to_multiple(cv2.imread(str(path)), scale), scale), lr)
+
+
+# Parts ----------------------------------------------------------------------------------------------------------------
+
+
+@given(
+    scale=st.sampled_from([1, 2, 3, 4, 5, 8]),
+    height=st.integers(1, 30),
+    width=st.integers(1, 30),
+    dtype=st.sampled_from([np.uint8, np.uint8, np.uint16]),
+    pattern=st.sampled_from(["random", "binary", "few levels", "checkerboard"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_part_is_that_part_of_the_whole(
+    scale: int, height: int, width: int, dtype: type, pattern: str, seed: int
+) -> None:
+    image = picture(pattern, (height * scale, width * scale, 3), dtype, seed)
+    rng = np.random.default_rng(seed)
+    top, bottom = sorted(rng.choice(height + 1, 2, replace=False))
+    left, right = sorted(rng.choice(width + 1, 2, replace=False))
+    part = downscale_part(image, scale, slice(top, bottom), slice(left, right))
+    np.testing.assert_array_equal(part, downscale(image, scale)[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_part_reads_only_the_input_around_it(scale: int) -> None:
+    image = picture("random", (20 * scale, 20 * scale, 3), np.uint8, 0)
+    before = downscale_part(image, scale, slice(8, 12), slice(8, 12))
+    image[: 6 * scale] = image[14 * scale :] = 0
+    image[:, : 6 * scale] = image[:, 14 * scale :] = 0
+    np.testing.assert_array_equal(downscale_part(image, scale, slice(8, 12), slice(8, 12)), before)
