@@ -44,10 +44,9 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
         check_dataset(dataset, phase, options, file, is_train)
     if is_train and "train" not in options["datasets"]:
         raise InputError(f"{file}: datasets.train: is missing; training needs it")
-    for key in ("pretrain_network_g", "resume_state"):
-        value = options["path"].get(key)
-        if value is not None and not Path(value).expanduser().is_file():
-            raise InputError(f"{file}: path.{key}: {value}: no such file; check the path, or write ~ to do without")
+    state = options["path"].get("resume_state")
+    if state is not None and not Path(state).expanduser().is_file():
+        raise InputError(f"{file}: path.resume_state: {state}: no such file; check the path, or write ~ to do without")
     val = options.get("val") or {}
     check_part(val.get("suffix") or "", f"{file}: val.suffix")
     check_metrics(val.get("metrics") or {}, file)

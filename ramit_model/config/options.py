@@ -85,7 +85,28 @@ def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterab
     check_options(options, str(path), is_train)
     expand_sigma_sets(options, str(path))
     check_set_names(options["datasets"], str(path))
+    find_weights(options, str(path))
     return options
+
+
+def find_weights(options: Options, file: str) -> None:
+    """Put the file of the weights that a run begins with in the place of a published name; download it if needed.
+
+    Raises:
+        InputError: There is no such file and no such name, or the download fails.
+    """
+    from ramit_model.inference.published_files import locate
+
+    weights = options["path"].get("pretrain_network_g")
+    if weights is None:
+        return
+    try:
+        found = locate(str(weights))
+    except InputError as error:
+        raise InputError(f"{file}: path.pretrain_network_g: {error}, or write ~ to do without") from None
+    if not found.is_file():
+        raise InputError(f"{file}: path.pretrain_network_g: {weights}: is no file; check the path, or write ~")
+    options["path"]["pretrain_network_g"] = str(found)
 
 
 def expand_sigma_sets(options: Options, file: str) -> None:

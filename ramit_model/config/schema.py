@@ -114,7 +114,8 @@ class Paths(Block):
     """Weights and states to begin with."""
 
     pretrain_network_g: str | None = Field(
-        default=None, description="Weight file to load; ~ begins with random weights."
+        default=None,
+        description="Weight file to load, or the name of a published one, as RAMiT-1_X2; ~ begins with random weights.",
     )
     strict_load_g: bool = Field(
         default=True, description="Refuse weights whose names differ from those of the network."

@@ -109,5 +109,6 @@ def random_patch(
     Returns:
         LQ (patch, patch, C) and GT (patch * scale, patch * scale, C); both are views.
     """
-    cut = random_cut(*lq.shape[:2], request, rng, hflip=hflip, rot=rot)
+    height, width = lq.shape[:2]
+    cut = random_cut(height, width, request, rng, hflip=hflip, rot=rot)
     return cut.turned(lq[cut.window()]), cut.turned(gt[cut.window(gt.shape[0] // lq.shape[0])])

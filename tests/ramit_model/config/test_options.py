@@ -78,6 +78,8 @@ TRAINING_MISTAKES = {
     "persistent workers of none": ("datasets.train.persistent_workers", True, ["num_worker_per_gpu"]),
     "missing meta file": ("datasets.train.meta_info_file", "no.txt", ["meta_info_file", "no such file"]),
     "missing weights": ("path.pretrain_network_g", "no.pth", ["path.pretrain_network_g", "no such file"]),
+    "misspelt published weights": ("path.pretrain_network_g", "RAMiT-1_X22", ["did you mean RAMiT-1_X2?"]),
+    "folder for weights": ("path.pretrain_network_g", "/tmp", ["path.pretrain_network_g", "is no file"]),
     "extra path": ("path.exports", "x", ["path.exports", "no such option"]),
     "name leads elsewhere": ("name", "../../home", ["name", "folder"]),
     "GPUs by name": ("num_gpu", "all", ["num_gpu", "auto or a number"]),
@@ -105,6 +107,18 @@ def test_mistakes(mistake: str, pairs: Path, write_options: Callable[..., Path])
     assert message.startswith(f"{path}: ")
     for part in parts:
         assert part in message
+
+
+def test_published_weights_are_found_by_name(
+    pairs: Path, tmp_path: Path, write_options: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights").mkdir()
+    Path("weights/RAMiT-1_X2.pth").write_bytes(b"as they are")
+    for options, is_train in ((training_options(pairs), True), (testing_options(pairs), False)):
+        path = write_options(changed(options, "path.pretrain_network_g", "RAMiT-1_X2"))
+        found = load_options(path, is_train=is_train)["path"]["pretrain_network_g"]
+        assert found == str(Path("weights/RAMiT-1_X2.pth"))
 
 
 STAGES = {"iters": [4, 4], "patch_sizes": [8, 16], "batch_sizes": [4, 2]}
