@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramit_model.commands.parser import EXIT_INPUT_ERROR, path_type
 from ramit_model.system.errors import InputError, one_line
+from ramit_model.system.files import check_folder
 
 if TYPE_CHECKING:
     from ramit_model.inference.opened import Identified
@@ -64,7 +65,7 @@ def _outputs(files: list[str], out: Path, *, overwrite: bool) -> list[Path]:
     """File to write for each input.
 
     Raises:
-        InputError: Two inputs would become one file, or a file exists.
+        InputError: Two inputs would become one file, a file exists, or a file is where a folder is needed.
     """
     from ramit_model.inference.weight_writing import SUFFIXES
 
@@ -81,6 +82,7 @@ def _outputs(files: list[str], out: Path, *, overwrite: bool) -> list[Path]:
         if output in outputs[:index]:
             first = files[outputs.index(output)]
             raise InputError(f"{files[index]}: would become {output} as {first} does; convert them one by one")
+        check_folder(output.parent)
         if output.exists() and not overwrite:
             raise InputError(f"{output}: exists; add --overwrite to replace it")
     return outputs

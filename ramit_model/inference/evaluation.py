@@ -94,10 +94,11 @@ def evaluate(
                 raise InputError(data["problem"][0])
             measured = measure(restore, data, metrics)
         except InputError as error:
+            paths = [printable(data[key][0]) for key in ("lq_path", "gt_path") if key in data]
+            is_named = any(path in error.line for path in paths)
+            problem = error.line if is_named else f"data set {dataset.opt['name']}: {paths[0]}: {error.line}"
             if "gt" in data:
-                raise
-            path, line = printable(data["lq_path"][0]), error.line
-            problem = line if path in line else f"data set {dataset.opt['name']}: {path}: {line}"
+                raise type(error)(problem) from None
             yield ImageResult(index, names[index], {}, problem), None
             continue
         yield ImageResult(index, names[index], measured.metrics), measured.pictures

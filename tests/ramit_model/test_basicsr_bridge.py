@@ -449,3 +449,23 @@ def test_a_folder_may_be_put_aside_several_times_within_a_second(
     assert {path.name: (path / "file").read_text() for path in tmp_path.iterdir()} == dict(
         zip(names, "3012", strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("utf-16", "given.yml"), ("utf-8-sig", "given.yml"), ("utf-8", "kept/it.yml")]
+)
+def test_the_option_file_is_kept_in_utf_8(
+    encoding: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the copy of an earlier run, which a training may be given."""
+    (tmp_path / "kept").mkdir()
+    path = tmp_path / name
+    path.write_text("name: 写真\n", encoding=encoding)
+    monkeypatch.setattr(basicsr_changes, "_runs", [basicsr_changes.Run({"rank": 0}, str(path))])
+    basicsr_changes.copy_option_file(str(path), str(tmp_path / "kept"))
+    kept = (tmp_path / "kept" / path.name).read_bytes().decode()
+    assert kept.startswith("# GENERATE TIME: ")
+    assert kept.endswith("\n\nname: 写真\n")
+    basicsr_changes._runs[0].options["rank"] = 1
+    path.unlink()  # only the first process reads it
+    basicsr_changes.copy_option_file(str(path), str(tmp_path / "kept"))

@@ -132,6 +132,15 @@ def test_existing_files_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize("out", ["w.pth/x", "w.pth/x.safetensors"])
+def test_a_file_where_a_folder_is_needed(out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save(network(), tmp_path / "w.pth")
+    assert main(["convert", str(source), "-o", str(tmp_path / out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"basicsr convert: {source}: is a file, where a folder is needed; ")
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("files", "out", "remark"),
     [

@@ -126,3 +126,7 @@ def test_sizes_are_checked_before_decoding() -> None:
     with pytest.raises(PictureError, match="claims"):
         content = awkward.png_header(100_000, 100_000) + awkward.png_chunk(b"IEND", b"") + bytes(2_000_000)
         check_size(content, 2)
+    bmp = bytearray(encoded(Image.fromarray(photograph(HEIGHT, WIDTH)), "BMP"))
+    bmp[18:22] = (-5).to_bytes(4, "little", signed=True)
+    with pytest.raises(PictureError, match=rf"^claims -5x{HEIGHT} pixels, which no picture has; replace it$"):
+        check_size(bytes(bmp))
