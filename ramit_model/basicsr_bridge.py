@@ -225,6 +225,7 @@ NAMES = {
     "bgr2ycbcr": "basicsr.utils",
     "build_dataloader": "basicsr.data",
     "build_dataset": "basicsr.data",
+    "build_loss": "basicsr.losses",
     "build_network": "basicsr.archs",
     "calculate_metric": "basicsr.metrics",
     "calculate_psnr": "basicsr.metrics",

@@ -15,6 +15,7 @@ from ramit_model.data.patches import PATCH_DATASETS
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import check_folder
 from ramit_model.system.surroundings import check_shared_memory
+from ramit_model.training.criteria import losses_of
 
 SET_NAME = re.compile(r"(?![\s.])[^/\\:*?\"<>|\x00-\x1f]{1,100}(?<![\s.])")
 """Name of a set, which names its tables and folders."""
@@ -249,13 +250,17 @@ def _check_training(train: Options, file: str) -> None:
 
     from ramit_model.basicsr_bridge import LOSS_REGISTRY
 
-    if not train.get("pixel_opt") and not train.get("perceptual_opt"):
+    try:
+        losses = losses_of(train)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+    if not losses:
         raise InputError(f"{file}: train.pixel_opt: is missing; a loss is needed, for example {{type: L1Loss}}")
-    for key in ("pixel_opt", "perceptual_opt"):
-        if train.get(key):
-            loss = find(LOSS_REGISTRY, train[key]["type"], f"{file}: train.{key}.type")
-            check_arguments(loss, train[key], f"{file}: train.{key}", ignore=("type",))
-            check_kinds(loss, train[key], f"{file}: train.{key}")
+    for loss in losses:
+        where = f"{file}: {loss.key}"
+        kind = find(LOSS_REGISTRY, loss.block["type"], f"{where}.type")
+        check_arguments(kind, loss.block, where, ignore=("type",))
+        check_kinds(kind, loss.block, where)
     if train["optim_g"]["type"] != "Adam":
         raise InputError(f"{file}: train.optim_g.type: BasicSR offers Adam only, not {train['optim_g']['type']!r}")
     where = f"{file}: train.optim_g"

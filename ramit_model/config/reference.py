@@ -35,6 +35,7 @@ SECTIONS = (
     ("`path`", "Paths", ""),
     ("Trainings only", "TrainOptions", "Common"),
     ("`train`", "Train", ""),
+    ("`train.losses`, each", "ListedLoss", ""),
     ("`train.progressive`", "Progressive", ""),
     ("`train.warm_start`", "WarmStart", ""),
     ("`train.scheduler`: MultiStepLR", "MultiStep", ""),

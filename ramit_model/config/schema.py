@@ -169,6 +169,20 @@ class CosineAnnealing(Block):
     eta_min: NotNegative = Field(default=0, description="Lowest rate.")
 
 
+class ListedLoss(Typed):
+    """Loss of the list `train.losses`."""
+
+    type: str = Field(
+        description="L1Loss, MSELoss, CharbonnierLoss, FFTLoss, SSIMLoss, MSSSIMLoss, PerceptualLoss, WeightedTVLoss "
+        "or one of your own; the other keys are its arguments."
+    )
+    name: str | None = Field(
+        default=None,
+        description="Name in logs, behind `l_`; ~ takes the type in small letters without Loss (`l_fft` of FFTLoss), "
+        "with a number where that is taken.",
+    )
+
+
 class Train(Block):
     """Length, rates and losses of a training."""
 
@@ -186,6 +200,10 @@ class Train(Block):
     )
     perceptual_opt: Typed | None = Field(default=None, description="BasicSR's PerceptualLoss, with its arguments.")
     # RestorationModel's own.
+    losses: Annotated[list[ListedLoss], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Any number of losses, whose sum is trained, in place of `pixel_opt` and `perceptual_opt`.",
+    )
     progressive: Progressive | None = Field(
         default=None, description="Stages of growing patches; replaces `gt_size` and `batch_size_per_gpu`."
     )
@@ -291,6 +309,7 @@ CHECKED_MODELS = ("RestorationModel", "SRModel")
 """Models whose option files have this schema."""
 
 RESTORATION_MODEL_OPTIONS = (
+    "losses",
     "progressive",
     "warm_start",
     "amp",

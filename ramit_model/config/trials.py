@@ -15,6 +15,7 @@ from ramit_model.config.option_file import Options
 from ramit_model.config.schema import CLEAN, DATASETS
 from ramit_model.config.validation import required_arguments
 from ramit_model.system.errors import InputError, one_line
+from ramit_model.training.criteria import loss_values, losses_of, total
 
 SIDE = 192
 """Side in pixels of the images that metrics are tried on where the sizes of the real ones are not known."""
@@ -37,46 +38,63 @@ def try_losses(options: Options, file: str) -> None:
 
     train, side = options["train"], _smallest_patch(options)
     channels = _channels(options["datasets"].get("train", {}))
+    losses = losses_of(train)
     gradients = []
-    for key in ("pixel_opt", "perceptual_opt"):
-        if not train.get(key):
-            continue
-        kind = LOSS_REGISTRY.get(train[key]["type"])
+    for loss in losses:
+        kind = LOSS_REGISTRY.get(loss.block["type"])
 
         def compute(arguments: Options, kind: Any = kind) -> Tensor:
             return _gradient(kind(**arguments), channels, side)
 
-        gradients.append(attempt(compute, train[key], kind, f"{file}: train.{key}"))
+        gradients.append(attempt(compute, loss.block, kind, f"{file}: {loss.key}"))
+        if train.get("accumulate", 1) > 1 and not _is_average(kind, loss.block, channels, side):
+            raise InputError(
+                f"{file}: train.accumulate: {loss.key} of a batch is not the average over its images, so that parts of "
+                "a batch have other gradients; write 1, or reduction: mean for that loss"
+            )
     if not any(gradient.any() for gradient in gradients):
+        key = losses[0].key if len(losses) == 1 else "train.losses"
         raise InputError(
-            f"{file}: train.pixel_opt: the losses have no gradient, so that nothing would be trained; "
-            "raise a loss_weight"
+            f"{file}: {key}: the losses have no gradient, so that nothing would be trained; raise a loss_weight"
         )
 
 
 def _gradient(loss: Any, channels: int, side: int) -> Tensor:
-    """Gradient of a loss of BasicSR's between random images, which `check_losses` computes as a training does.
+    """Gradient of a loss between random images, computed as a training does.
 
     Raises:
         ValueError: The loss is no single finite number from 0 up.
     """
-    generator = torch.Generator().manual_seed(0)
-    target, output = (torch.rand(1, channels, side, side, generator=generator) for _ in range(2))
+    output, target = _random_images(1, channels, side)
     output.requires_grad_()
-    result = loss(output, target)
-    parts = [part for part in (result if isinstance(result, tuple) else (result,)) if part is not None]
-    for part in parts:
-        if part.numel() != 1:
-            raise ValueError("gives one number for each pixel; a training needs a single one (mean or sum)")
-        if not math.isfinite(part.item()) or part.item() < 0:
-            raise ValueError(f"gives a loss of {part.item():g}; it must be a finite number from 0 up")
-    if not parts:
-        raise ValueError("gives no loss; raise a weight")
-    torch.stack([part.reshape(()) for part in parts]).sum().backward()
+    values = loss_values(loss, ("loss", "style"), output, target)
+    for value in values.values():
+        if not math.isfinite(value.item()) or value.item() < 0:
+            raise ValueError(f"gives a loss of {value.item():g}; it must be a finite number from 0 up")
+    total(values).backward()
     gradient = output.grad if output.grad is not None else torch.zeros_like(output)
     if not gradient.isfinite().all():
         raise ValueError("gives a gradient that is not finite")
     return gradient
+
+
+def _is_average(kind: Any, block: Mapping[str, Any], channels: int, side: int) -> bool:
+    """Whether the loss of two images is the average of the losses of each."""
+    loss = kind(**{key: value for key, value in block.items() if key != "type"})
+    images = _random_images(2, channels, side)
+
+    def value(*pair: Tensor) -> Tensor:
+        return total(loss_values(loss, ("loss", "style"), *pair))
+
+    with torch.no_grad():
+        parts = [value(*(image[i : i + 1] for image in images)) for i in range(2)]
+        return torch.allclose(value(*images), torch.stack(parts).mean(), rtol=1e-3)
+
+
+def _random_images(count: int, channels: int, side: int) -> list[Tensor]:
+    """Two batches of images in 0..1, the same in each call."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand(count, channels, side, side, generator=generator) for _ in range(2)]
 
 
 def try_optimizer(block: Options, where: str) -> None:

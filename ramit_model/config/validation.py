@@ -26,14 +26,16 @@ def check_schema(schema: type[BaseModel], block: Any, where: str) -> None:
 
 def _explain(problem: ErrorDetails, schema: type[BaseModel]) -> str:
     """Line for one of pydantic's problems, for someone who edits the option file."""
-    location = [printable(str(part)) for part in problem["loc"]]
-    key, value = ".".join(location), problem["input"]
+    location = problem["loc"]
+    key, value = _joined(location), problem["input"]
     if problem["type"] == "extra_forbidden":
-        return f"{key}: no such option{suggest(location[-1], _fields_at(schema, location[:-1]))}"
+        return f"{key}: no such option{suggest(printable(str(location[-1])), _fields_at(schema, location[:-1]))}"
     if problem["type"] == "missing":
         return f"{key}: is missing; add it"
     if isinstance(value, str) and re.search(r"int|float|number|literal", problem["type"]) and is_number(value):
         return f"{key}: YAML reads {value} as text; write {as_yaml_number(value)}"
+    if problem["type"] == "too_short" and not value:
+        return f"{key}: is empty; add an entry"
     if problem["type"] == "value_error":  # of our own
         return f"{key}: must be {problem['ctx']['error']}, not {value!r}"
     if problem["type"] == "string_type" and not isinstance(value, Mapping | list | None):
@@ -44,10 +46,16 @@ def _explain(problem: ErrorDetails, schema: type[BaseModel]) -> str:
     return f"{key}: must be {expected}, not {value!r}"
 
 
-def _fields_at(schema: type[BaseModel], location: list[str]) -> list[str]:
+def _joined(location: Iterable[str | int]) -> str:
+    """Place of an option in words: `train.losses[1].type`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{printable(str(part))}" for part in location)
+    return "".join(parts).removeprefix(".")
+
+
+def _fields_at(schema: type[BaseModel], location: Iterable[str | int]) -> list[str]:
     """Names of the options of the block at `location` inside `schema`."""
     for name in location:
-        annotation = schema.model_fields[name].annotation
+        annotation = schema.model_fields[str(name)].annotation
         candidates = (annotation, *getattr(annotation, "__args__", ()))
         schema = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
     return list(schema.model_fields)
@@ -80,7 +88,7 @@ def as_yaml_number(text: str) -> str:
 
 
 def check_numbers_as_text(
-    block: Mapping[Any, Any] | list[Any], where: str, is_text: Callable[[Sequence[str]], bool], *keys: str
+    block: Mapping[Any, Any] | list[Any], where: str, is_text: Callable[[Sequence[str]], bool], *keys: str | int
 ) -> None:
     """Refuse texts like 1e-4 wherever no text is wanted.
 
@@ -92,11 +100,11 @@ def check_numbers_as_text(
     """
     items = block.items() if isinstance(block, Mapping) else enumerate(block)
     for name, value in items:
-        place = (*keys, str(name))
-        here = ".".join(printable(key) for key in place)
+        place = (*keys, name if isinstance(block, list) else str(name))
+        here = _joined(place)
         if isinstance(value, (Mapping, list)):
             check_numbers_as_text(value, where, is_text, *place)
-        elif is_text(place) and value != "None":
+        elif is_text([str(key) for key in place]) and value != "None":
             continue
         elif isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", value) and is_number(value):
             raise InputError(f"{where}{here}: YAML reads {value} as text; write {as_yaml_number(value)}")

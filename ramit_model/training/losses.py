@@ -36,7 +36,7 @@ class LossAverage:
         """Averages over iterations and processes, by name; empty if there was none. Waits for the GPU.
 
         Raises:
-            FloatingPointError: One is not finite.
+            FloatingPointError: One is not finite; the message is its name with a space before it, if there are several.
         """
         if not self._sums:
             return {}
@@ -45,7 +45,8 @@ class LossAverage:
             dist.all_reduce(averages)
             averages /= self.world_size
         if not averages.isfinite().all():
-            raise FloatingPointError("a loss is not finite")
+            first = next(name for name, average in zip(self._sums, averages, strict=True) if not average.isfinite())
+            raise FloatingPointError(f" {first}" if len(self._sums) > 1 else "")
         return dict(zip(self._sums, averages.tolist(), strict=True))
 
 
@@ -53,7 +54,7 @@ def diverged(what: str, run: str, amp: str | None) -> InputError:
     """Error of a training whose loss or weights are not finite.
 
     Args:
-        what: `the loss` or `a weight`.
+        what: Subject of the line, such as `the loss` or `a weight`.
         run: Name of the run, to find its last checkpoint.
         amp: Type of mixed precision, if any.
     """

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ramit_model.basicsr_bridge import MODEL_REGISTRY, get_root_logger, master_only
+from ramit_model.basicsr_bridge import MODEL_REGISTRY, build_network, get_root_logger, master_only
 from ramit_model.inference import evaluation
 from ramit_model.inference.facts import package_version
 from ramit_model.inference.precision import autocast
@@ -17,6 +17,7 @@ from ramit_model.system.errors import InputError
 from ramit_model.system.files import remove_leftovers
 from ramit_model.training.activation_checkpointing import checkpoint_activations
 from ramit_model.training.checkpoint import save_atomically, save_networks
+from ramit_model.training.criteria import Criteria, total
 from ramit_model.training.evaluated_model import EvaluatedModel
 from ramit_model.training.loading import load_weights
 from ramit_model.training.losses import LossAverage, diverged
@@ -66,9 +67,26 @@ class RestorationModel(EvaluatedModel):
         if self.train_opt.get("compile"):
             self.get_bare_model(self.net_g).compile()
         get_root_logger().info(describe_schedule(self.train_opt))
-        super().init_training_settings()
-        if self.ema_decay > 0 and not self.opt["path"].get("resume_state"):
+        self.net_g.train()
+        self._begin_average()
+        self.criteria = Criteria(self.train_opt).to(self.device)
+        self.setup_optimizers()
+        self.setup_schedulers()
+
+    def _begin_average(self) -> None:
+        """Build the network that holds the moving average of the weights, if there is one."""
+        self.ema_decay: float = self.train_opt.get("ema_decay", 0)
+        if self.ema_decay == 0:
+            return
+        get_root_logger().info(f"Use Exponential Moving Average with decay: {self.ema_decay}")
+        self.net_g_ema = build_network(self.opt["network_g"]).to(self.device)
+        path = self.opt["path"]
+        if path.get("resume_state") and path.get("pretrain_network_g") is not None:
+            strict = path.get("strict_load_g", True)
+            self.load_network(self.net_g_ema, path["pretrain_network_g"], strict, "params_ema")
+        else:
             self.model_ema(0)  # a tail that was not loaded must be the same in both
+        self.net_g_ema.eval()
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move the network to the device; wrap it for several processes."""
@@ -133,10 +151,9 @@ class RestorationModel(EvaluatedModel):
             with self._synchronize_if(part == len(parts)):
                 with autocast(self.device.type, self.amp):
                     output = self.net_g(lq)
-                losses = self._losses(output.float(), gt)
+                losses = self.criteria(output.float(), gt)
                 share = len(lq) / len(self.lq)
-                loss = torch.stack(list(losses.values())).sum() * share
-                self.scaler.scale(loss).backward()
+                self.scaler.scale(total(losses) * share).backward()
             for name, value in losses.items():
                 self.losses.add(name, value.detach() * share)
         self.losses.end_iteration()
@@ -154,14 +171,6 @@ class RestorationModel(EvaluatedModel):
             context: AbstractContextManager[None] = self.net_g.no_sync()  # type: ignore[operator]
             return context
         return nullcontext()
-
-    def _losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
-        losses: dict[str, Tensor | None] = {}
-        if self.cri_pix:
-            losses["l_pix"] = self.cri_pix(output, gt)
-        if self.cri_perceptual:
-            losses["l_percep"], losses["l_style"] = self.cri_perceptual(output, gt)
-        return {name: loss for name, loss in losses.items() if loss is not None}
 
     def model_ema(self, decay: float = 0.999) -> None:
         """Update the exponential moving average of the weights; decay 0 copies them."""
@@ -184,8 +193,8 @@ class RestorationModel(EvaluatedModel):
     def _finite_losses(self) -> dict[str, float]:
         try:
             return self.losses.values()
-        except FloatingPointError:
-            raise diverged("the loss", self.opt["name"], self.amp) from None
+        except FloatingPointError as error:
+            raise diverged(f"the loss{error}", self.opt["name"], self.amp) from None
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 

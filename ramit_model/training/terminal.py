@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ramit_arch.kernels.cpu.library import library
+from ramit_model.training.criteria import losses_of
 
 FILE_ONLY = {"file_only": True}
 """`extra` of a log record that only the log file gets."""
@@ -102,7 +103,7 @@ def describe_schedule(train: dict[str, Any]) -> str:
         rate += f", times {scheduler.get('gamma', 0.1):g} after {steps}"
     else:
         rate += f", {scheduler['type']}"
-    losses = [train[key]["type"] for key in ("pixel_opt", "perceptual_opt") if train.get(key)]
+    losses = [loss.block["type"] for loss in losses_of(train)]
     return f"schedule: {rate}; {' and '.join(losses)}"
 
 

@@ -57,6 +57,58 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
 }
 
 
+L1, FFT = {"type": "L1Loss"}, {"type": "FFTLoss", "loss_weight": 0.05}
+
+LIST_MISTAKES: dict[str, tuple[Any, list[str]]] = {
+    "no list": ({"type": "L1Loss"}, ["train.losses: must be a list"]),
+    "an empty list": ([], ["train.losses: is empty; add an entry"]),
+    "no block": ([L1, "FFTLoss"], ["train.losses[1]: must be a block of options, not 'FFTLoss'"]),
+    "no type": ([L1, {"loss_weight": 1}], ["train.losses[1].type: is missing"]),
+    "unknown type": ([L1, {"type": "FTLoss"}], ["train.losses[1].type: 'FTLoss'", "did you mean FFTLoss?"]),
+    "unknown argument": ([L1, {**FFT, "weight": 1}], ["train.losses[1].weight: no such option", "loss_weight"]),
+    "weight as text": ([{**FFT, "loss_weight": "high"}], ["train.losses[0].loss_weight", "finite number", "'high'"]),
+    "number as text": ([L1, {**FFT, "loss_weight": "1e-2"}], ["train.losses[1].loss_weight: YAML reads 1e-2 as text"]),
+    "number as a name": ([L1, {**FFT, "name": 3}], ["train.losses[1].name: must be text", "quotes"]),
+    "two of a name": ([{**L1, "name": "a"}, {**FFT, "name": "a"}], ["train.losses[1].name", "train.losses[0]"]),
+    "patches too small": ([L1, {"type": "MSSSIMLoss"}], ["train.losses[1]", "GT patches of at least 44 pixels"]),
+    "too many scales": (
+        [{"type": "MSSSIMLoss", "levels": 4}],
+        ["train.losses[0]", "MSSSIMLoss with 4 levels needs GT patches of at least 88 pixels, not 32"],
+    ),
+    "scales beyond all": ([L1, {"type": "MSSSIMLoss", "levels": 9}], ["train.losses[1].levels: 9", "1, 2, 3, 4, 5"]),
+    "a number for each pixel": ([FFT, {**L1, "reduction": "none"}], ["train.losses[1].reduction: 'none'", "mean"]),
+    "negative weight": ([L1, {**FFT, "loss_weight": -1}], ["train.losses[1].loss_weight: -1"]),
+    "no weight at all": ([{**L1, "loss_weight": 0}, {**FFT, "loss_weight": 0}], ["train.losses: ", "no gradient"]),
+    "for a discriminator": ([L1, {"type": "GANLoss", "gan_type": "vanilla"}], ["train.losses[1]", "not images"]),
+    "missing argument": ([{"type": "PerceptualLoss"}], ["train.losses[0].layer_weights: is missing"]),
+}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("mistake", LIST_MISTAKES)
+def test_every_loss_of_a_list_is_tried(mistake: str, pairs: Path, write_options: Callable[..., Path]) -> None:
+    losses, parts = LIST_MISTAKES[mistake]
+    options = changed(training_options(pairs), "train.pixel_opt", ...)
+    check_refused(write_options(changed(options, "train.losses", losses)), parts)
+
+
+@pytest.mark.bad_input
+def test_a_list_beside_other_options(pairs: Path, write_options: Callable[..., Path]) -> None:
+    options = changed(training_options(pairs), "train.losses", [L1])
+    check_refused(write_options(options), ["train.losses: train.pixel_opt is there, too"])
+    options = changed(options, "train.pixel_opt", None)
+    assert load_options(write_options(options), is_train=True) == options
+    check_refused(write_options(changed(options, "model_type", "SRModel")), ["train.losses: SRModel has none"])
+
+
+@pytest.mark.bad_input
+def test_parts_of_a_batch_need_an_average(pairs: Path, write_options: Callable[..., Path]) -> None:
+    options = changed(training_options(pairs), "train.accumulate", 2)
+    load_options(write_options(options), is_train=True)
+    path = write_options(changed(options, "train.pixel_opt.reduction", "sum"))
+    check_refused(path, ["train.accumulate: train.pixel_opt of a batch is not the average", "write 1"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

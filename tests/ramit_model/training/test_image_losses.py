@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import convolve2d
 from skimage.metrics import structural_similarity
 
 from ramit_model.training.image_losses import LEVEL_WEIGHTS, FFTLoss, MSSSIMLoss, SSIMLoss
@@ -60,6 +61,41 @@ def test_one_level_is_ssim_raised_to_all_exponents() -> None:
     pred, target = pair(channels=1)
     alone = 1 - MSSSIMLoss(levels=1)(pred[:1], target[:1]).item()
     assert alone == pytest.approx((1 - SSIMLoss()(pred[:1], target[:1]).item()) ** sum(LEVEL_WEIGHTS), rel=1e-6)
+
+
+def similarities(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """SSIM of one channel, and its part of contrast and structure alone, averaged over the image."""
+    line = np.exp(-0.5 * ((np.arange(11) - 5) / 1.5) ** 2)
+    window = np.outer(line, line) / line.sum() ** 2
+
+    def local(values: np.ndarray) -> np.ndarray:
+        return convolve2d(values, window, mode="valid")
+
+    mean_x, mean_y = local(x), local(y)
+    structure = 2 * (local(x * y) - mean_x * mean_y) + 0.03**2
+    structure /= local(x * x) + local(y * y) - mean_x**2 - mean_y**2 + 0.03**2
+    luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+    return (luminance * structure).mean(), structure.mean()
+
+
+@pytest.mark.parametrize("levels", [2, 3, 5])
+def test_scales_are_those_of_the_definition(levels: int) -> None:
+    """Against SciPy, channel by channel."""
+    pred, target = pair(181, 178)
+    exponents = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333][:levels])
+    exponents /= exponents.sum()  # those of the paper have a sum of 1.0001
+    values = []
+    for x, y in zip(pred.flatten(0, 1).numpy(), target.flatten(0, 1).numpy(), strict=True):
+        value = 1.0
+        for level, exponent in enumerate(exponents, 1):
+            whole, structure = similarities(x, y)
+            value *= (whole if level == levels else structure) ** exponent
+            even = [side // 2 * 2 for side in x.shape]
+            x, y = (  # noqa: PLW2901
+                image[: even[0], : even[1]].reshape(even[0] // 2, 2, even[1] // 2, 2).mean((1, 3)) for image in (x, y)
+            )
+        values.append(value)
+    assert MSSSIMLoss(2.0, levels=levels)(pred, target).item() == pytest.approx(2 - 2 * np.mean(values), rel=1e-3)
 
 
 @pytest.mark.parametrize("loss", [FFTLoss(), SSIMLoss(), MSSSIMLoss(levels=2), MSSSIMLoss(levels=3)])

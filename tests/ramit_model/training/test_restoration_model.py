@@ -20,6 +20,7 @@ from ramit_model.inference.opened import open_network
 from ramit_model.inference.padding import pad_symmetric
 from ramit_model.inference.weights import read_weight_file
 from ramit_model.system.errors import InputError
+from ramit_model.training.image_losses import SSIMLoss
 from ramit_model.training.restoration_model import RestorationModel
 
 
@@ -203,6 +204,65 @@ def test_a_step_is_plain_adam_on_the_l1_loss(trainer: RestorationModel) -> None:
     torch.testing.assert_close(parameters(trainer), dict(net.named_parameters()), rtol=0, atol=0)
 
 
+LOSSES = [
+    {"type": "CharbonnierLoss"},
+    {"type": "FFTLoss", "loss_weight": 0.05},
+    {"type": "SSIMLoss", "loss_weight": 0.1},
+    {"type": "FFTLoss", "loss_weight": 0.01, "name": "again"},
+]
+
+
+def test_the_sum_of_a_list_of_losses_is_back_propagated(pairs: Path, tmp_path: Path) -> None:
+    trainer = training_model(pairs, tmp_path, pixel_opt=None, losses=LOSSES)
+    net = tiny_network()
+    net.load_state_dict(trainer.net_g.state_dict())
+    data = batch(seed=2)
+    output = net(data["lq"])
+    distance = ((output - data["gt"]) ** 2 + 1e-12).sqrt().mean()
+    frequencies = torch.view_as_real(torch.fft.rfft2(output - data["gt"], norm="ortho")).abs().mean()
+    values = [distance, 0.05 * frequencies, SSIMLoss(0.1)(output, data["gt"]), 0.01 * frequencies]
+    sum(values).backward()
+    train(trainer, range(2, 3))
+    gradients = [[parameter.grad for parameter in n.parameters()] for n in (trainer.net_g, net)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-7)
+    names = ["l_charbonnier", "l_fft", "l_ssim", "l_again"]
+    expected = {name: value.item() for name, value in zip(names, values, strict=True)}
+    assert trainer.get_current_log() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "train_options",
+    [
+        {"amp": "bfloat16"},
+        {"amp": "float16"},
+        {"accumulate": 2},
+        {"activation_checkpointing": True},
+        {"ema_decay": 0.9},
+    ],
+    ids=str,
+)
+def test_a_list_of_losses_beside_other_options(pairs: Path, tmp_path: Path, train_options: dict[str, Any]) -> None:
+    logs = []
+    for options in ({}, train_options):
+        trainer = training_model(pairs, tmp_path, pixel_opt=None, losses=LOSSES, **options)
+        train(trainer, range(1, 4))
+        logs.append(trainer.get_current_log())
+    assert list(logs[0]) == ["l_charbonnier", "l_fft", "l_ssim", "l_again"]
+    assert logs[1] == pytest.approx(logs[0], rel=0.02 if "amp" in train_options else 1e-4)
+
+
+def test_gray_patches_and_a_list_of_losses(pairs: Path, tmp_path: Path) -> None:
+    options = training_options(pairs)
+    options |= {"scale": 1, "network_g": {**TINY, "scale": 1, "task": "GDN"}}
+    options["train"] |= {"pixel_opt": None, "losses": LOSSES}
+    trainer = model(options, tmp_path, is_train=True)
+    trainer.feed_data({name: torch.rand(2, 1, 16, 16) for name in ("lq", "gt")})
+    trainer.optimize_parameters(1)
+    log = trainer.get_current_log()
+    assert log["l_again"] == pytest.approx(log["l_fft"] / 5, rel=1e-5)
+    assert all(parameter.grad is not None for parameter in trainer.net_g.parameters())
+
+
 @pytest.mark.parametrize("parts", [2, 4])
 def test_a_batch_in_parts_gives_the_gradients_of_the_whole(pairs: Path, tmp_path: Path, parts: int) -> None:
     gradients, losses = [], []
@@ -339,6 +399,14 @@ def test_a_loss_that_is_not_finite_ends_the_training(trainer: RestorationModel, 
         trainer.get_current_log()
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["net_g_2.pth"]
     assert (tmp_path / "models/net_g_2.pth").read_bytes() == good
+
+
+def test_the_loss_that_is_not_finite_is_named(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SSIMLoss, "forward", lambda _, output, gt: (output - gt).mean() * float("nan"))
+    trainer = training_model(pairs, tmp_path, pixel_opt=None, losses=LOSSES)
+    train(trainer, range(1, 2))
+    with pytest.raises(InputError, match=r"^the loss l_ssim is not finite \(NaN or Inf\); "):
+        trainer.get_current_log()
 
 
 def test_a_weight_that_is_not_finite_is_not_saved(trainer: RestorationModel, tmp_path: Path) -> None:
