@@ -23,6 +23,8 @@ SET_NAME = re.compile(r"(?![\s.])[^/\\:*?\"<>|\x00-\x1f]{1,100}(?<![\s.])")
 FLOAT32 = 4
 """Bytes of a value of an image."""
 
+WANDB_MODES = ("online", "offline", "disabled")
+
 COMPILERS = ("c++", "g++", "clang++", "cl")
 
 
@@ -102,7 +104,17 @@ def _check_shared_memory(options: Options, where: str) -> None:
 
 
 def _check_logger(logger: Options, where: str) -> None:
-    """Check that what logs a training is installed."""
+    """Check that what logs a training is installed, and that what its curve is compared with is there."""
+    from ramit_model.training.validation_history import read_history
+
+    if other := logger.get("compare_with"):
+        try:
+            read_history(Path(other))
+        except InputError as error:
+            raise InputError(f"{where}.compare_with: {error}") from None
+    mode = (logger.get("wandb") or {}).get("mode", "online")
+    if mode not in WANDB_MODES:
+        raise InputError(f"{where}.wandb.mode: must be {' or '.join(WANDB_MODES)}, not {mode!r}")
     project = (logger.get("wandb") or {}).get("project")
     if project is not None and not logger.get("use_tb_logger"):
         raise InputError(

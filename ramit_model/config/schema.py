@@ -263,7 +263,16 @@ class Logger(Block):
     print_freq: Natural = Field(description="Iterations between log lines.")
     save_checkpoint_freq: Interval = Field(description="Iterations between checkpoints, all of which are kept.")
     use_tb_logger: bool = Field(description="Write TensorBoard files into `tb_logger/NAME`.")
-    wandb: dict[str, Any] | None = Field(default=None, description="Weights & Biases: `{project: NAME, resume_id: ~}`.")
+    wandb: dict[str, Any] | None = Field(
+        default=None, description="Weights & Biases: `{project: NAME, resume_id: ~, mode: offline}`."
+    )
+    learning_curve: bool = Field(
+        default=True, description="Draw `learning_curve.png` into the experiment at each validation."
+    )
+    compare_with: str | None = Field(
+        default=None,
+        description="Folder of another experiment, or a file like its `validation.csv`, to draw beside the curve.",
+    )
 
 
 class Common(Block):

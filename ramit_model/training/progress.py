@@ -1,4 +1,6 @@
-"""Progress of a training: lines in BasicSR's format in the log file, one line on the terminal, TensorBoard scalars."""
+"""Progress of a training: lines in BasicSR's format in the log file, one line on the terminal, a row of the
+table, TensorBoard scalars.
+"""
 
 import datetime
 import time
@@ -8,6 +10,7 @@ from ramit_model.basicsr_bridge import get_root_logger, master_only
 from ramit_model.system.text import readable_time
 from ramit_model.training.schedule import Schedule
 from ramit_model.training.terminal import FILE_ONLY, ProgressLine
+from ramit_model.training.training_table import TrainingTable
 
 
 class ProgressLogger:
@@ -19,11 +22,19 @@ class ProgressLogger:
         opt: Options after BasicSR's parser.
         start_iter: Last iteration before the training was interrupted, or 0.
         tb_logger: TensorBoard writer or None.
+        table: Table that gets every line, too.
     """
 
-    def __init__(self, opt: dict[str, Any], start_iter: int = 0, tb_logger: Any = None) -> None:
+    def __init__(
+        self,
+        opt: dict[str, Any],
+        start_iter: int = 0,
+        tb_logger: Any = None,
+        table: TrainingTable | None = None,
+    ) -> None:
         self.name, self.total = opt["name"], int(opt["train"]["total_iter"])
         self.tb_logger = tb_logger if opt["logger"].get("use_tb_logger") else None
+        self.table = table
         self.start_iter, self.start_time = start_iter, time.monotonic()
         self.images: int = opt.get("train_images", 0)
         self.schedule = Schedule.from_options(opt, opt["world_size"]) if self.images else None
@@ -55,6 +66,9 @@ class ProgressLogger:
             extra=FILE_ONLY,
         )
         self.line.show(iteration, self._summary(iteration, rates[0], seconds, log_vars))
+        if self.table:
+            timing = {"seconds": seconds, "data_seconds": waiting}
+            self.table.add({"iteration": iteration, "rate": rates[0], **timing, **log_vars})
         if self.tb_logger:
             scalars = {f"losses/{k}" if k.startswith("l_") else k: value for k, value in log_vars.items()}
             for name, value in {**scalars, "lr": rates[0], "time": seconds, "data_time": waiting}.items():

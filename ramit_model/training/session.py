@@ -1,4 +1,4 @@
-"""Parts of a training around BasicSR's loop: first validation, end at signals, signs of life.
+"""Parts of a training around BasicSR's loop: first validation, end at signals, signs of life, pictures.
 
 BasicSR's loop makes its parts one after another; each is noted here, in place of BasicSR's own function.
 """
@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ramit_model.basicsr_bridge import original
+from ramit_model.basicsr_bridge import get_root_logger, original
 from ramit_model.system.errors import InputError, one_line
 from ramit_model.training import sampler
 from ramit_model.training.interruption import Interruption, StoppedError
 from ramit_model.training.progress import ProgressLogger
+from ramit_model.training.training_table import TrainingTable
+
+TABLE = "training.csv"
+"""Table of the losses, in the folder of the experiment."""
 
 
 @dataclass
@@ -30,6 +34,7 @@ class Session:
         interruption: Signals to stop.
         start: Last iteration before this process began.
         iteration: Iterations done; None before the first begins.
+        drawn: Measurements that the learning curve shows.
         cleanup: What is to be closed in the end.
     """
 
@@ -42,6 +47,7 @@ class Session:
     interruption: Interruption = field(default_factory=Interruption)
     start: int = 0
     iteration: int | None = None
+    drawn: int = 0
     cleanup: ExitStack = field(default_factory=ExitStack)
 
     def before_iteration(self, iteration: int) -> None:
@@ -58,6 +64,36 @@ class Session:
             self.stop(number, iteration - 1)
         if self.progress:
             self.progress.show_life(iteration - 1)
+        self.draw_learning_curve()
+
+    def draw_learning_curve(self) -> None:
+        """Draw the learning curve into the experiment if it was validated since the last time.
+
+        One that cannot be drawn ends no training: a line says why.
+        """
+        history = getattr(self.model, "history", None)
+        logger = self.opt.get("logger") or {}
+        if history is None or self.opt["rank"] != 0 or not logger.get("learning_curve", True):
+            return
+        if len(history.rows) == self.drawn:
+            return
+        self.drawn = len(history.rows)
+        from ramit_model.training.learning_curve import draw_learning_curve  # imports Matplotlib
+
+        folder = history.path.parent
+        try:
+            beside = Path(logger["compare_with"]) if logger.get("compare_with") else None
+            draw_learning_curve(self.opt["name"], folder / TABLE, history.rows, beside, folder / "learning_curve.png")
+        except (InputError, OSError) as error:
+            get_root_logger().warning(f"no learning curve: {one_line(error)}")
+
+    def show_first_batch(self) -> None:
+        """Write a picture of the batch with which a training begins."""
+        if self.iteration or self.opt["rank"] != 0:
+            return
+        from ramit_model.training.first_batch import save_first_batch
+
+        save_first_batch(self.model.lq, self.model.gt, Path(self.opt["path"]["experiments_root"], "first_batch.png"))
 
     def _validate_first(self) -> None:
         """Validate what the training begins with, unless that is known: it counts for the best network, too."""
@@ -118,9 +154,10 @@ def init_tb_loggers(opt: dict[str, Any]) -> Any:
     current.opt = opt
     if opt["rank"] != 0 or not opt["logger"].get("use_tb_logger") or "debug" in opt["name"]:
         return None
-    if (opt["logger"].get("wandb") or {}).get("project") is not None:
+    wandb = opt["logger"].get("wandb") or {}
+    if wandb.get("project") is not None:
         try:
-            original("basicsr.utils.logger:init_wandb_logger")(opt)
+            _start_wandb(opt, **wandb)
         except Exception as error:  # the package has many of its own
             raise InputError(f"logger.wandb: {one_line(error)}; log in, or write wandb: ~") from error
     from torch.utils.tensorboard import SummaryWriter
@@ -130,6 +167,18 @@ def init_tb_loggers(opt: dict[str, Any]) -> Any:
     current.board = SummaryWriter(Path(opt["root_path"], "tb_logger", opt["name"]), purge_step=purge)
     current.cleanup.callback(current.board.close)
     return current.board
+
+
+def _start_wandb(
+    opt: dict[str, Any], project: str, resume_id: str | None = None, mode: str | None = None, **_: Any
+) -> None:
+    """Let Weights & Biases take what TensorBoard gets; BasicSR's own function asks today's package for what is gone."""
+    import wandb
+
+    resume = "allow" if resume_id else None
+    wandb.init(
+        project=project, name=opt["name"], id=resume_id, resume=resume, mode=mode, config=opt, sync_tensorboard=True
+    )
 
 
 def build_model(opt: dict[str, Any]) -> Any:
@@ -146,10 +195,19 @@ def build_model(opt: dict[str, Any]) -> Any:
         update(current_iter, warmup_iter=warmup_iter)
 
     model.update_learning_rate = update_learning_rate
+    optimize = model.optimize_parameters
+
+    def optimize_parameters(current_iter: int) -> None:
+        current.show_first_batch()
+        optimize(current_iter)
+
+    model.optimize_parameters = optimize_parameters
+    current.cleanup.callback(current.draw_learning_curve)
     return model
 
 
 def progress_logger(opt: dict[str, Any], start_iter: int = 0, tb_logger: Any = None) -> ProgressLogger:
     """`basicsr.train.MessageLogger`: see `progress`."""
-    session().progress = progress = ProgressLogger(opt, start_iter, tb_logger)
+    table = TrainingTable(Path(opt["path"]["experiments_root"], TABLE), start_iter) if opt["rank"] == 0 else None
+    session().progress = progress = ProgressLogger(opt, start_iter, tb_logger, table)
     return progress

@@ -22,6 +22,10 @@ PAUSE = 30.0
 """Seconds between two progress lines where a line cannot be replaced (output in a file)."""
 
 
+UNTRUE = "Multiple validation datasets are *only* supported by SRModel."
+"""Warning of BasicSR's loop, which looks at the name of the model: ours is an SRModel."""
+
+
 class TerminalHandler(logging.Handler):
     """Writes log records above a progress bar, if there is one.
 
@@ -36,7 +40,7 @@ class TerminalHandler(logging.Handler):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is for the terminal."""
         if record.levelno >= logging.WARNING:
-            return True
+            return record.getMessage() != UNTRUE
         if record.pathname.startswith(self.basicsr):
             return record.funcName == "_log_validation_metric_values"
         return not getattr(record, "file_only", False)
@@ -118,7 +122,9 @@ def describe_results(opt: dict[str, Any]) -> str:
         return f"results: {_relative(opt['path']['results_root'])} (tables, log{pictures})"
     best = Path(opt["path"]["models"], "net_g_best.pth")
     weights = f"net_g_latest.pth{', net_g_best.pth' * best.is_file()} in {_relative(best.parent)}"
-    return f"results: weights {weights}; log in {_relative(opt['path']['log'])}"
+    curve = Path(opt["path"]["experiments_root"], "learning_curve.png")
+    drawn = f"; {_relative(curve)}" if curve.is_file() else ""
+    return f"results: weights {weights}{drawn}; log in {_relative(opt['path']['log'])}"
 
 
 def _relative(path: str | Path) -> Path:

@@ -1,6 +1,7 @@
 """History of all validations of a training, in a CSV file that a resumed training continues."""
 
 import csv
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ class ValidationHistory:
         self.path = path
         self.rows: list[Measurement] = []
 
-    def read(self, last: int) -> None:
+    def read(self, last: float = math.inf) -> None:
         """Read the measurements up to iteration `last`; later ones will be measured again.
 
         Raises:
@@ -49,6 +50,24 @@ class ValidationHistory:
         """Append the averages of one validation, by metric, and write the file."""
         self.rows += [Measurement(iteration, dataset, metric, value) for metric, value in averages.items()]
         write_csv_atomically([Measurement._fields, *self.rows], self.path)
+
+
+def read_history(path: Path) -> tuple[str, list[Measurement]]:
+    """Name and measurements of another training.
+
+    Args:
+        path: Folder of its experiment, or a file like `validation.csv` there.
+
+    Raises:
+        InputError: It does not exist, or is not a table of measurements.
+    """
+    name = path.absolute().name if path.is_dir() else path.stem
+    path = path / "validation.csv" if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name the folder of an experiment, or a table like its validation.csv")
+    history = ValidationHistory(path)
+    history.read()
+    return name, history.rows
 
 
 def validation_line(

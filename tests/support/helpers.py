@@ -112,7 +112,7 @@ def training_options(pairs: Path, **changes: Any) -> dict[str, Any]:
             "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
         },
         "val": {"val_freq": 8, "save_img": False, "metrics": metrics()},
-        "logger": {"print_freq": 1, "save_checkpoint_freq": 4, "use_tb_logger": False},
+        "logger": {"print_freq": 1, "save_checkpoint_freq": 4, "use_tb_logger": False, "learning_curve": False},
     }
     return {**options, **changes}
 

@@ -160,6 +160,32 @@ def test_wandb_must_be_installed(pairs: Path, write_options: Callable[..., Path]
         load_options(write_options(options), is_train=True)
 
 
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("compare_with", "experiments/no", r"compare_with: experiments/no: no such file; name the folder of an"),
+        ("compare_with", "o.yml", r"compare_with: o\.yml: not a table of measurements"),
+        ("compare_with", 5, r"compare_with: "),
+        ("wandb", {"project": "x", "mode": "off"}, r"wandb\.mode: must be online or offline or disabled, not 'off'"),
+    ],
+)
+def test_what_is_logged_is_checked(
+    pairs: Path,
+    key: str,
+    value: Any,
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_options: Callable[..., Path],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("o.yml").write_text("a,b\n1,2\n")
+    path = write_options(changed(training_options(pairs), f"logger.{key}", value))
+    with pytest.raises(InputError, match=rf"logger\.{line}"):
+        load_options(path, is_train=True)
+
+
 def test_cosine_periods_of_basicsrs_model_reach_the_end(pairs: Path, write_options: Callable[..., Path]) -> None:
     options = changed(training_options(pairs), "train.scheduler", {**COSINE, "periods": [7]})
     load_options(write_options(options), is_train=True)  # ours keeps the last rate

@@ -2,18 +2,23 @@
 
 import csv
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import pytest
 import torch
+from basicsr.utils import get_root_logger
 from helpers import TINY, changed, fill, run_basicsr, training_options
 
 from ramit_arch import RAMiT
 from ramit_model.training.interruption import StoppedError
-from ramit_model.training.session import Session
+from ramit_model.training.session import Session, init_tb_loggers, running
+from ramit_model.training.training_table import FIXED, read_rows
+from ramit_model.training.validation_history import ValidationHistory
 
 
 class Model:
@@ -33,7 +38,7 @@ class Model:
 
 
 def session(model: Model, **changes: Any) -> Session:
-    return Session(model=model, opt={"val": {"save_img": False}}, val_loaders=["a", "b"], **changes)
+    return Session(model=model, opt={"rank": 0, "val": {"save_img": False}}, val_loaders=["a", "b"], **changes)
 
 
 @pytest.mark.parametrize(("start", "saved"), [(0, [(3, 2)]), (1, [(3, 2)]), (2, [])])
@@ -55,6 +60,21 @@ def test_the_start_is_validated_once() -> None:
     assert model.validated == [("a", 4), ("b", 4)]
     session(model := Model()).before_iteration(1)
     assert model.validated == []
+
+
+def test_weights_and_biases_takes_what_tensorboard_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, Any]] = []
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **given: started.append(given)))
+    wandb = {"project": "mine", "resume_id": "abc", "mode": "offline"}
+    opt = {"name": "x", "rank": 0, "root_path": str(tmp_path), "logger": {"use_tb_logger": True, "wandb": wandb}}
+    for given in (wandb, {"project": "mine"}, {"project": None}):
+        with running():
+            assert init_tb_loggers({**opt, "logger": {"use_tb_logger": True, "wandb": given}}) is not None
+    keys = ("project", "name", "id", "resume", "mode", "sync_tensorboard")
+    assert [tuple(given[key] for key in keys) for given in started] == [
+        ("mine", "x", "abc", "allow", "offline", True),
+        ("mine", "x", None, None, None, True),
+    ]
 
 
 def rows(experiment: Path) -> list[tuple[int, str]]:
@@ -117,3 +137,44 @@ def test_tensorboard_forgets_what_is_trained_again(
     events = event_accumulator.EventAccumulator(str(tmp_path / "tb_logger/tiny"))
     events.Reload()
     assert [event.step for event in events.Scalars("lr")] == list(range(1, 9))
+
+
+def test_what_a_training_leaves_to_look_at(pairs: Path, tmp_path: Path, write_options: Callable[..., Path]) -> None:
+    """A table and a curve that a resumed training goes on with, and the first batch of the very first one."""
+    options = changed(training_options(pairs), "logger.learning_curve", True)
+    path = write_options(changed(options, "val.val_freq", 2))
+    experiment = tmp_path / "experiments/tiny"
+    pictures = []
+    for total in (4, 8):
+        run = run_basicsr(
+            *("train", "-opt", path, "--auto_resume", "--force_yml", f"train:total_iter={total}"),
+            *("logger:compare_with=experiments/tiny" for _ in range(total // 8)),
+            cwd=tmp_path,
+        )
+        assert run.returncode == 0, run.stderr
+        assert "Warning" not in run.stderr
+        assert "; experiments/tiny/learning_curve.png; log in " in run.stderr
+        table = list(read_rows(experiment / "training.csv"))
+        assert [row["iteration"] for row in table] == list(range(1, total + 1))
+        assert all(row.keys() == {*FIXED, "l_pix"} for row in table)
+        pictures.append([(experiment / name).read_bytes() for name in ("learning_curve.png", "first_batch.png")])
+    assert pictures[0][0] != pictures[1][0]
+    assert pictures[0][1] == pictures[1][1]
+    assert cv2.imread(str(experiment / "first_batch.png")).shape == (132, 2 * 260, 3)
+
+
+def test_a_curve_that_cannot_be_drawn_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(get_root_logger(), "propagate", True)
+    history = ValidationHistory(tmp_path / "validation.csv")
+    history.add(1, "Set5", {"psnr": 30.0})
+    (tmp_path / "learning_curve.png").mkdir()
+    model = Model()
+    model.history = history
+    current = Session(model=model, opt={"name": "x", "rank": 0, "logger": {}})
+    for iteration in (2, 3):
+        current.before_iteration(iteration)
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("no learning curve: ")
+    assert "learning_curve.png: Is a directory" in line

@@ -45,6 +45,14 @@ def test_what_is_for_the_terminal(given: logging.LogRecord, shown: bool, handler
     assert bool(handler.filter(given)) is shown
 
 
+def test_a_warning_of_basicsr_that_is_not_true_of_us(handler: TerminalHandler) -> None:
+    source = Path(BASICSR).read_text()
+    assert terminal.UNTRUE in source
+    warning = record(BASICSR, level=logging.WARNING)
+    warning.msg = terminal.UNTRUE
+    assert not handler.filter(warning)
+
+
 def test_a_warning_says_so(handler: TerminalHandler, capsys: pytest.CaptureFixture[str]) -> None:
     handler.handle(record(BASICSR, level=logging.WARNING))
     handler.handle(record("/x/y.py"))
