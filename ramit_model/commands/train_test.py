@@ -1,5 +1,6 @@
 """Runs BasicSR's pipelines: in this process, or in several that torch's elastic launcher starts."""
 
+import argparse
 import logging
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -145,11 +146,14 @@ def check_launcher_arguments(arguments: Sequence[str]) -> None:
     parser = get_args_parser()
     parser.exit_on_error = False
 
-    def error(message: str) -> None:
+    def error(message: str) -> NoReturn:
         raise InputError(f"{message}; see basicsr train --help and torchrun --help")
 
-    parser.error = error  # type: ignore[assignment,method-assign]  # argparse would print its usage and exit
-    _, unknown = parser.parse_known_args([*arguments, "script"])
+    parser.error = error  # type: ignore[method-assign]  # argparse would print its usage and exit
+    try:
+        _, unknown = parser.parse_known_args([*arguments, "script"])
+    except argparse.ArgumentError as exception:  # from Python 3.13 on, also for what would have called `error`
+        error(str(exception))
     if unknown or any(not argument.startswith("-") for argument in arguments[:1]):
         raise InputError(f"unknown argument {(unknown or list(arguments))[0]}; see basicsr train --help")
 

@@ -18,6 +18,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from datasets_prep.headers import PIXELS_PER_BYTE
 from ramit_model.inference.pictures import png, tiff
 from ramit_model.inference.pictures.color import to_rgb_or_gray
 from ramit_model.inference.pictures.exif import HEADER, ORIENTATION, upright, upright_xmp
@@ -37,9 +38,8 @@ UNKNOWN = f"is no picture of a known kind; replace it, or save it as {READ}"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_IPTC = "APP13"
 
-MOST_PIXELS_PER_BYTE = {b"\xff\xd8\xff": 2000, png.SIGNATURE: 9000}
-"""Pixels that a byte can stand for at most, by the start of a file: a bit of each 8x8 block of a JPEG, 1032 bytes of
-eight pixels in a PNG; with some to spare."""
+_KINDS = {b"\xff\xd8\xff": "JPEG", png.SIGNATURE: "PNG", b"BM": "BMP", b"P": "PPM"}
+"""Kinds whose decoders take the memory for all that a file claims, by the start of the file."""
 
 GIGA = 1e9
 
@@ -83,8 +83,8 @@ def check_size(content: bytes, scale: int = 0) -> int:
     if width >= 2**31:  # a negative number
         raise PictureError(f"claims {width - 2**32}x{height} pixels, which no picture has; replace it")
     claim = f"claims {width}x{height} pixels"
-    most = next((most for start, most in MOST_PIXELS_PER_BYTE.items() if content.startswith(start)), None)
-    if most and height * width > most * len(content):
+    kind = next((kind for start, kind in _KINDS.items() if content.startswith(start)), None)
+    if kind and height * width > PIXELS_PER_BYTE[kind] * len(content):
         raise PictureError(f"{claim}, far more than its {len(content)} bytes can hold; replace it")
     # Three channels of 8 bits, twice: they are copied when they are turned, decoded or encoded.
     needed = 6 * height * width * (1 + scale**2)

@@ -105,6 +105,7 @@ def test_processes_agree_where_they_stop(
 def test_signals_are_noted_and_a_later_one_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGTERM)
     interruption = Interruption()
+    ctrl_c = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
     with interruption.listening():
         assert interruption.agreed() is None
         signal.raise_signal(signal.SIGTERM)
@@ -115,6 +116,7 @@ def test_signals_are_noted_and_a_later_one_ends_at_once(monkeypatch: pytest.Monk
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+    signal.signal(signal.SIGINT, ctrl_c)
 
 
 def test_signals_that_are_ignored_stay_so() -> None:
