@@ -120,6 +120,14 @@ TASKS = {
 }
 # fmt: on
 
+FINETUNED = {
+    **dict.fromkeys(("x2", "x3", "x4", "CDN"), "RAMiT-1"),
+    **dict.fromkeys(("GDN", "DR"), "RAMiT"),
+    "LLE": "RAMiT-slimLLE",
+}
+"""Task or scale -> the network that people fine-tune on photos of their own: not the largest, where there is a choice.
+They have a laptop."""
+
 COMPARED = ("NGswin", "SwinIR-light")
 """Networks that RAMiT is compared with."""
 
@@ -301,6 +309,9 @@ def option_files() -> Iterator[tuple[str, str]]:
         yield f"test_{recipe.name}.yml", render("test", r=recipe)
     for goal in BENCHMARKS:
         yield f"benchmark_{goal}.yml", benchmark_file(goal)
+    for recipe in recipes():
+        if FINETUNED[recipe.goal] == recipe.network:
+            yield f"finetune_RAMiT_{recipe.goal}.yml", render("finetune", r=recipe)
     yield "train_demo.yml", render("train_demo")
     yield "test_demo.yml", render("test_demo")
 

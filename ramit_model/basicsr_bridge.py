@@ -207,6 +207,7 @@ NETWORKS = {"RAMiT": "ramit_arch.ramit_arch", "NGswin": "ramit_arch.ngswin_arch"
 SELF_REGISTERING = (
     "ramit_model.data.clean",
     "ramit_model.data.paired",
+    "ramit_model.data.photos",
     "ramit_model.data.single",
     "ramit_model.training.image_losses",
     "ramit_model.training.restoration_model",

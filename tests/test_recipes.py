@@ -12,6 +12,7 @@ from helpers import REPOSITORY
 from ramit_model.benchmark.plan import load_plan
 from ramit_model.config import checks, trials
 from ramit_model.config.options import load_options
+from ramit_model.inference.published_weights import named
 
 FOLDER = REPOSITORY / "options"
 
@@ -35,6 +36,10 @@ BENCHMARKS = {
     "DR": ["RAMiT"],
     "speed": SR_NETWORKS,
 }
+
+FINETUNED = {"x2": "RAMiT-1", "x3": "RAMiT-1", "x4": "RAMiT-1", "CDN": "RAMiT-1", "GDN": "RAMiT", "DR": "RAMiT"}
+FINETUNED["LLE"] = "RAMiT-slimLLE"
+"""Network that is fine-tuned for a task."""
 
 FROM_SCRATCH = {
     "total_iter": 500000,
@@ -140,6 +145,7 @@ def test_files_are_up_to_date(recipes: ModuleType) -> None:
     written = [name for name, _ in recipes.option_files()]
     wanted = {f"{kind}_{name}.yml" for kind in ("train", "test") for name in {*NAMES, "demo"}}
     wanted |= {f"benchmark_{name}.yml" for name in BENCHMARKS}
+    wanted |= {f"finetune_RAMiT_{name}.yml" for name in FINETUNED}
     assert len(written) == len(wanted)
     assert set(written) == {path.name for path in FOLDER.glob("*.yml")} == wanted
 
@@ -295,13 +301,37 @@ def test_evaluation(name: str) -> None:
         }
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("t*_*.yml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("name", FINETUNED)
+def test_fine_tuning_goes_on_from_a_published_training(name: str) -> None:
+    options, published = read(f"finetune_RAMiT_{name}"), read(f"train_{FINETUNED[name]}_{name}")
+    for key in ("network_g", "scale", "model_type"):
+        assert options[key] == published[key]
+    assert options["val"]["metrics"] == published["val"]["metrics"]
+    weights = named(options["path"]["pretrain_network_g"])
+    assert weights
+    assert f"weights/{weights.name}" == read(f"test_{FINETUNED[name]}_{name}")["path"]["pretrain_network_g"]
+    train, val = options["datasets"]["train"], options["datasets"]["val"]
+    assert train["type"] == val["type"] == "PhotoDataset"
+    assert "dataroot_gt" not in val  # what train holds out
+    assert [key for key in train if key.startswith("dataroot")] == ["dataroot_gt", "dataroot_lq"][
+        : 2 if name in ("LLE", "DR") else 1
+    ]
+    for key in ("color", "sigma", "use_hflip", "use_rot"):
+        assert train.get(key) == published["datasets"]["train"].get(key)
+    schedule = options["train"]
+    assert (schedule["total_iter"], schedule["optim_g"]["lr"]) == (3000, 0.00002)
+    assert schedule["scheduler"]["milestones"][-1] < 3000
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*FOLDER.glob("t*_*.yml"), *FOLDER.glob("finetune_*.yml")]), ids=lambda p: p.name
+)
 def test_files_pass_every_check(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_check_dataroot", lambda *_: None)
     monkeypatch.setattr(trials, "_smallest_image", lambda *_: None)  # of data that is not here
     # The weights are not here either: any file stands for them, for a warm start must have some.
     forced = [f"path:pretrain_network_g={Path(__file__).as_posix()}"]
-    loaded = load_options(path, is_train=path.name.startswith("train"), forced=forced)
+    loaded = load_options(path, is_train=not path.name.startswith("test"), forced=forced)
     assert loaded["name"] in (path.stem, "demo")
 
 

@@ -108,7 +108,7 @@ def let_workers_share_imports() -> None:
     ):
         multiprocessing.set_start_method("forkserver")
         multiprocessing.set_forkserver_preload(
-            ["ramit_model.data.clean", "ramit_model.data.paired", "ramit_model.data.single"]
+            [f"ramit_model.data.{name}" for name in ("clean", "paired", "photos", "single")]
         )
 
 

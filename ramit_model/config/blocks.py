@@ -19,6 +19,19 @@ def _whole(value: float) -> float:
     return value
 
 
+def _held_out(value: Any) -> Any:
+    if value != "tenth" and (type(value) is not int or value < 0):
+        raise ValueError("tenth, or a number from 0 up")
+    return value
+
+
+HeldOut = Annotated[
+    Any,
+    AfterValidator(_held_out),
+    WithJsonSchema({"anyOf": [{"const": "tenth"}, {"type": "integer", "minimum": 0}]}),
+]
+"""Photos that a training leaves to its validation."""
+
 Interval = Annotated[float, Field(gt=0), AfterValidator(_whole)]
 """Number of iterations, which BasicSR's own option files also write as 5e3."""
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ramit_model.config.option_file import Options
-from ramit_model.config.schema import CLEAN, DATASETS, RESTORATION_MODEL_OPTIONS, SCHEDULERS
+from ramit_model.config.photo_sets import check_photos
+from ramit_model.config.schema import CLEAN, DATASETS, PHOTOS, RESTORATION_MODEL_OPTIONS, SCHEDULERS
 from ramit_model.config.trials import attempt, try_losses, try_metrics, try_optimizer
 from ramit_model.config.validation import check_arguments, check_kinds, check_schema, find, suggest
 from ramit_model.data.patches import PATCH_DATASETS
@@ -310,12 +311,15 @@ def check_dataset(dataset: Options, phase: str, options: Options, file: str, is_
     for key in ("dataroot_lq", "dataroot_gt"):
         if dataset.get(key) is not None:
             leave_out = f", or leave the set out: --force_yml datasets:{phase}=none" if kind != "train" else ""
-            _check_dataroot(dataset[key], dataset["io_backend"]["type"], f"{where}.{key}", leave_out)
+            backend = (dataset.get("io_backend") or {"type": "disk"})["type"]
+            _check_dataroot(dataset[key], backend, f"{where}.{key}", leave_out)
     meta_info = dataset.get("meta_info_file")
     if meta_info is not None and not Path(meta_info).is_file():
         raise InputError(f"{where}.meta_info_file: {meta_info}: no such file; write ~ to take the whole folder")
     if dataset["type"] == CLEAN and options["scale"] != 1:
         raise InputError(f"{file}: scale: is {options['scale']}, but {CLEAN} in {where} adds noise only; write 1")
+    if dataset["type"] == PHOTOS:
+        check_photos(dataset, kind, options, where)
     if kind == "train":
         _check_train_dataset(dataset, options, where)
 
@@ -332,8 +336,9 @@ def _check_train_dataset(dataset: Options, options: Options, where: str) -> None
             raise InputError(f"{where}.type: {dataset['type']} knows no {key}; use {' or '.join(PATCH_DATASETS)}")
     if not progressive and dataset["gt_size"] % options["scale"]:
         raise InputError(f"{where}.gt_size: {dataset['gt_size']} is not a multiple of scale {options['scale']}")
-    if dataset["type"] == CLEAN and dataset["sigma"][0] > dataset["sigma"][1]:
-        raise InputError(f"{where}.sigma: {dataset['sigma']}: the first limit is the lower one; swap them")
+    sigma = dataset.get("sigma")
+    if sigma and sigma[0] > sigma[1]:
+        raise InputError(f"{where}.sigma: {sigma}: the first limit is the lower one; swap them")
     if dataset.get("persistent_workers") and not dataset["num_worker_per_gpu"]:
         raise InputError(f"{where}.persistent_workers: needs num_worker_per_gpu above 0; raise it, or write false")
     if dataset.get("prefetch_mode") == "cuda":

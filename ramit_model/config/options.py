@@ -10,13 +10,14 @@ from pydantic import BaseModel
 
 from ramit_model.config.checks import check_options, check_set_names
 from ramit_model.config.option_file import Options, override, read_yaml
+from ramit_model.config.photo_sets import makes_noise, share_photos
 from ramit_model.config.schema import CHECKED_MODELS, CLEAN, TestOptions, TrainOptions
 from ramit_model.config.text_options import is_text
 from ramit_model.config.validation import check_numbers_as_text, check_schema
 from ramit_model.system.errors import InputError
 from ramit_model.system.paths import expand
 
-PATH_OPTION = re.compile(r"dataroot(_\w+)?|meta_info_file|pretrain_network_\w+|resume_state|weights")
+PATH_OPTION = re.compile(r"dataroot(_\w+)?|cache_folder|meta_info_file|pretrain_network_\w+|resume_state|weights")
 """Options that are paths."""
 
 
@@ -82,6 +83,7 @@ def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterab
     model_type = options.get("model_type")
     if model_type is None or model_type in CHECKED_MODELS:
         check_schema(schema, options, f"{path}: ")
+    share_photos(options)
     check_options(options, str(path), is_train)
     expand_sigma_sets(options, str(path))
     check_set_names(options["datasets"], str(path))
@@ -110,10 +112,11 @@ def find_weights(options: Options, file: str) -> None:
 
 
 def expand_sigma_sets(options: Options, file: str) -> None:
-    """Replace each validation or test set of clean images by one for each noise level in `val.sigma`."""
+    """Replace each validation or test set that noise is added to by one for each noise level in `val.sigma`."""
     datasets: Options = {}
     for phase, dataset in options["datasets"].items():
-        if phase == "train" or dataset["type"] != CLEAN or dataset.get("sigma") is not None:
+        noisy = dataset["type"] == CLEAN or makes_noise(dataset, options)
+        if phase == "train" or not noisy or dataset.get("sigma") is not None:
             datasets[phase] = dataset
             continue
         levels = (options.get("val") or {}).get("sigma")

@@ -7,7 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ramit_model.config.blocks import Block, Count, Gpus, Interval, Natural, NotNegative, Positive, Seed, Sigma, Typed
+from ramit_model.config.blocks import (
+    Block,
+    Count,
+    Gpus,
+    HeldOut,
+    Interval,
+    Natural,
+    NotNegative,
+    Positive,
+    Seed,
+    Sigma,
+    Typed,
+)
 from ramit_model.inference.precision import LowPrecision
 
 
@@ -45,14 +57,20 @@ class Dataset(Block):
     persistent_workers: bool = Field(default=False, description="Keep the reading processes from epoch to epoch.")
 
 
+TEMPLATE = "LQ file name without suffix, where {} is that of the GT file."
+KEY = (
+    "Regular expression that finds what GT and LQ names have in common, where they are not equal and follow no known "
+    "pattern."
+)
+"""Descriptions of options that several data sets have."""
+
+
 class SingleDataset(Dataset):
     """Low-quality images alone; nothing is measured."""
 
     dataroot_lq: str = Field(description="Folder or LMDB of the LQ images.")
     dataroot_gt: str | None = Field(default=None, description="Accepted, but not read.")
-    filename_tmpl: str = Field(
-        default="{}", description="LQ file name without suffix, where {} is that of the GT file."
-    )
+    filename_tmpl: str = Field(default="{}", description=TEMPLATE)
     color: Literal["y", "gray"] | None = Field(
         default=None,
         description="gray: make images gray by OpenCV's 8-bit RGB2GRAY; y: read only the Y channel of YCbCr "
@@ -68,11 +86,7 @@ class PairedDataset(SingleDataset):
     """Pairs of low-quality and ground-truth images."""
 
     dataroot_gt: str = Field(description="Folder or LMDB of the GT images.")
-    key: str | None = Field(
-        default=None,
-        description="Regular expression that finds what GT and LQ names have in common, where they are not equal and "
-        "follow no known pattern.",
-    )
+    key: str | None = Field(default=None, description=KEY)
 
 
 class TrainDataset(Dataset):
@@ -90,10 +104,9 @@ class PairedTrainDataset(TrainDataset, PairedDataset):
     """Training pairs."""
 
 
-class CleanDataset(Dataset):
-    """Ground truth alone, to which Gaussian noise is added when it is read."""
+class NoisyDataset(Dataset):
+    """Options of data sets that add Gaussian noise when an image is read."""
 
-    dataroot_gt: str = Field(description="Folder or LMDB of the clean images.")
     color: Literal["gray"] | None = Field(
         default=None, description="gray: make images gray by OpenCV's 8-bit RGB2GRAY."
     )
@@ -102,11 +115,70 @@ class CleanDataset(Dataset):
     )
 
 
+class CleanDataset(NoisyDataset):
+    """Ground truth alone, to which Gaussian noise is added when it is read."""
+
+    dataroot_gt: str = Field(description="Folder or LMDB of the clean images.")
+
+
 class CleanTrainDataset(TrainDataset, CleanDataset):
     """Clean training images."""
 
     sigma: Annotated[list[Sigma], Field(min_length=2, max_length=2)] = Field(  # type: ignore[assignment]
         description="Limits of the noise level, uniform for each patch, in 8-bit gray levels, range 0..255."
+    )
+
+
+class PhotoDataset(NoisyDataset):
+    """Folder of photos, sub-folders included. LQ is made when they are read, or comes from a second folder."""
+
+    io_backend: Typed | None = Field(  # type: ignore[assignment]
+        default=None, description="Folders only: `{type: disk}`, or left out."
+    )
+    dataroot_gt: str | None = Field(
+        default=None,
+        description="Folder of the photos; a validation set without it takes what `datasets.train` holds out.",
+    )
+    dataroot_lq: str | None = Field(
+        default=None,
+        description="Folder of LQ images, paired with the photos by their names; ~ makes LQ: by MATLAB's bicubic "
+        "`imresize` at a scale above 1, else by noise.",
+    )
+    filename_tmpl: str = Field(default="{}", description=TEMPLATE)
+    key: str | None = Field(default=None, description=KEY)
+    shrink: Natural = Field(
+        default=1,
+        description="Downscale the photos by this number before anything else, against noise and artefacts of JPEG.",
+    )
+    held_out: HeldOut = Field(
+        default=0,
+        description="Photos for validation alone, chosen by their names: a training takes all others, a validation "
+        "these. tenth: a tenth, 1 at least and 20 at most; 0: a validation takes the whole folder.",
+    )
+    crop: Natural | None = Field(
+        default=None, description="Side of the centre that validations and tests take, LQ pixels; ~ for whole photos."
+    )
+
+
+class PhotoTrainDataset(TrainDataset, PhotoDataset):
+    """Photos to train on."""
+
+    io_backend: Typed | None = Field(default=None, description="Folders only: `{type: disk}`, or left out.")
+    dataroot_gt: str = Field(description="Folder of the photos.")
+    held_out: HeldOut = Field(
+        default="tenth", description="As in validations; where no validation takes them, none is held out."
+    )
+    sigma: Annotated[list[Sigma], Field(min_length=2, max_length=2)] | None = Field(  # type: ignore[assignment]
+        default=None,
+        description="Limits of the noise level, uniform for each patch, in 8-bit gray levels, range 0..255.",
+    )
+    cache_gb: NotNegative = Field(
+        default=20,
+        description="Most gigabytes of decoded photos on the disk (a photo of 12 megapixels takes 0.036), and never "
+        "more than half of its free space; 0 decodes a photo for each patch.",
+    )
+    cache_folder: str | None = Field(
+        default=None, description="Folder of the decoded photos; ~ for `experiments/.decoded`."
     )
 
 
@@ -337,11 +409,13 @@ SCHEDULERS: dict[str, type[Block]] = {
 }
 
 CLEAN = "CleanImageDataset"
+PHOTOS = "PhotoDataset"
 DATASETS: dict[str, tuple[type[Block], type[Block]]] = {
     "PairedRestorationDataset": (PairedTrainDataset, PairedDataset),
     "PairedImageDataset": (PairedTrainDataset, PairedDataset),
     "SingleRestorationDataset": (SingleDataset, SingleDataset),
     "SingleImageDataset": (SingleDataset, SingleDataset),
     CLEAN: (CleanTrainDataset, CleanDataset),
+    PHOTOS: (PhotoTrainDataset, PhotoDataset),
 }
 """Data set type -> schema for training, and for validation and test."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
-PATCH_DATASETS = ("PairedRestorationDataset", "CleanImageDataset")
+PATCH_DATASETS = ("PairedRestorationDataset", "CleanImageDataset", "PhotoDataset")
 """Data sets indexed by `PatchRequest`; others get BasicSR's own loader."""
 
 SUB_IMAGE = re.compile(r"(?P<image>.+)_s[0-9]{3,}(\.\w+)?")
