@@ -1,6 +1,7 @@
 """Picture of the first batch of a training: what the network learns from."""
 
 from pathlib import Path
+from typing import TypeGuard
 
 import cv2
 import numpy as np
@@ -14,6 +15,11 @@ MOST = 8
 COLUMNS = 2
 SIDE = 128
 """Pixels that the side of a patch has at least; smaller ones are enlarged pixel by pixel."""
+
+
+def can_be_shown(images: object) -> TypeGuard[Tensor]:
+    """Whether these are color or gray images; models of users may train on others."""
+    return isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] in (1, 3)
 
 
 def save_first_batch(lq: Tensor, gt: Tensor, path: Path) -> None:

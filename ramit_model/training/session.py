@@ -91,9 +91,11 @@ class Session:
         """Write a picture of the batch with which a training begins."""
         if self.iteration or self.opt["rank"] != 0:
             return
-        from ramit_model.training.first_batch import save_first_batch
+        from ramit_model.training.first_batch import can_be_shown, save_first_batch
 
-        save_first_batch(self.model.lq, self.model.gt, Path(self.opt["path"]["experiments_root"], "first_batch.png"))
+        lq, gt = (getattr(self.model, name, None) for name in ("lq", "gt"))
+        if can_be_shown(lq) and can_be_shown(gt):
+            save_first_batch(lq, gt, Path(self.opt["path"]["experiments_root"], "first_batch.png"))
 
     def _validate_first(self) -> None:
         """Validate what the training begins with, unless that is known: it counts for the best network, too."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ramit_model.training.first_batch import MOST, SIDE, save_first_batch
+from ramit_model.training.first_batch import MOST, SIDE, can_be_shown, save_first_batch
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -30,3 +30,12 @@ def test_pairs_side_by_side(tmp_path: Path, channels: int, count: int, scale: in
             assert np.abs(found - expected).max() == 0
     if shown % 2:
         assert (picture[-side:, 2 * side + 4 :] == 255).all()
+
+
+def test_what_can_be_shown() -> None:
+    images = torch.rand(2, 3, 8, 8)
+    assert can_be_shown(images)
+    assert can_be_shown(images[:, :1])
+    assert not can_be_shown(None)
+    assert not can_be_shown(images[:, :2])  # flow
+    assert not can_be_shown(images[None])  # video
