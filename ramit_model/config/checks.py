@@ -9,7 +9,14 @@ from typing import Any
 
 from ramit_model.config.option_file import Options
 from ramit_model.config.photo_sets import check_photos
-from ramit_model.config.schema import CLEAN, DATASETS, PHOTOS, RESTORATION_MODEL_OPTIONS, SCHEDULERS
+from ramit_model.config.schema import (
+    CLEAN,
+    DATASETS,
+    PHOTOS,
+    RESTORATION_MODEL_OPTIONS,
+    RESTORATION_MODEL_SCHEDULERS,
+    SCHEDULERS,
+)
 from ramit_model.config.trials import attempt, try_losses, try_metrics, try_optimizer
 from ramit_model.config.validation import check_arguments, check_kinds, check_schema, find, suggest
 from ramit_model.data.patches import PATCH_DATASETS
@@ -58,7 +65,7 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
     if val.get("tile") and options["model_type"] != "RestorationModel":
         raise InputError(f"{file}: val.tile: {options['model_type']} has none; use RestorationModel")
     if is_train:
-        _check_training(options["train"], file)
+        _check_training(options, file)
         _check_schedule(options, file)
         _check_logger(options["logger"], f"{file}: logger")
         try_losses(options, file)
@@ -67,6 +74,9 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
             for key in RESTORATION_MODEL_OPTIONS:
                 if options["train"].get(key):
                     raise InputError(f"{file}: train.{key}: {options['model_type']} has none; use RestorationModel")
+            if (kind := options["train"]["scheduler"]["type"]) in RESTORATION_MODEL_SCHEDULERS:
+                where = f"{file}: train.scheduler.type"
+                raise InputError(f"{where}: {options['model_type']} has no {kind}; use RestorationModel")
     elif val.get("save_img") and "suffix" not in val:
         raise InputError(f"{file}: val.suffix: is missing; add it (~ appends the name of the run to saved images)")
 
@@ -258,11 +268,10 @@ def check_compiler(where: str) -> None:
         raise InputError(f"{where}: torch.compile needs a C++ compiler and none is found; install g++")
 
 
-def _check_training(train: Options, file: str) -> None:
-    import torch
-
+def _check_training(options: Options, file: str) -> None:
     from ramit_model.basicsr_bridge import LOSS_REGISTRY
 
+    train = options["train"]
     try:
         losses = losses_of(train)
     except InputError as error:
@@ -274,18 +283,28 @@ def _check_training(train: Options, file: str) -> None:
         kind = find(LOSS_REGISTRY, loss.block["type"], f"{where}.type")
         check_arguments(kind, loss.block, where, ignore=("type",))
         check_kinds(kind, loss.block, where)
-    if train["optim_g"]["type"] != "Adam":
-        raise InputError(f"{file}: train.optim_g.type: BasicSR offers Adam only, not {train['optim_g']['type']!r}")
-    where = f"{file}: train.optim_g"
-    check_arguments(torch.optim.Adam, train["optim_g"], where, ignore=("type",), given=("params",))
-    check_kinds(torch.optim.Adam, train["optim_g"], where)
-    if "lr" not in train["optim_g"]:
-        raise InputError(f"{where}.lr: is missing; add it, for example 0.0004")
-    try_optimizer(train["optim_g"], where)
-    if not train["optim_g"]["lr"] > 0:
-        raise InputError(f"{where}.lr: must be above 0, not {train['optim_g']['lr']!r}")
+    _check_optimizer(options, f"{file}: train.optim_g")
     schema = find(SCHEDULERS, train["scheduler"]["type"], f"{file}: train.scheduler.type")
     check_schema(schema, train["scheduler"], f"{file}: train.scheduler.")
+
+
+def _check_optimizer(options: Options, where: str) -> None:
+    """Check that the optimizer is one of PyTorch's that fits a training, and try its arguments."""
+    from ramit_model.training.optimizers import UNFIT, known_optimizers
+
+    block = options["train"]["optim_g"]
+    kind = find(known_optimizers(), block["type"], f"{where}.type")
+    if reason := UNFIT.get(block["type"]):
+        raise InputError(f"{where}.type: {block['type']} {reason}; take another, for example AdamW")
+    if block["type"] != "Adam" and options["model_type"] != "RestorationModel":
+        raise InputError(f"{where}.type: {options['model_type']} knows Adam only; use RestorationModel")
+    check_arguments(kind, block, where, ignore=("type",), given=("params",))
+    check_kinds(kind, block, where)
+    if "lr" not in block:
+        raise InputError(f"{where}.lr: is missing; add it, for example 0.0004")
+    try_optimizer(block, options["num_gpu"], where)
+    if not block["lr"] > 0:
+        raise InputError(f"{where}.lr: must be above 0, not {block['lr']!r}")
 
 
 def check_dataset(dataset: Options, phase: str, options: Options, file: str, is_train: bool) -> None:

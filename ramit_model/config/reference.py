@@ -42,6 +42,8 @@ SECTIONS = (
     ("`train.warm_start`", "WarmStart", ""),
     ("`train.scheduler`: MultiStepLR", "MultiStep", ""),
     ("`train.scheduler`: CosineAnnealingRestartLR", "CosineAnnealing", ""),
+    ("`train.scheduler`: CosineAnnealingLR", "CosineSchedule", ""),
+    ("`train.scheduler`: ConstantLR", "ConstantSchedule", ""),
     ("`val`", "Val", ""),
     ("`logger`", "Logger", ""),
     ("Benchmarks", "BenchmarkOptions", ""),

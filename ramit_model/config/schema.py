@@ -241,6 +241,23 @@ class CosineAnnealing(Block):
     eta_min: NotNegative = Field(default=0, description="Lowest rate.")
 
 
+class CosineSchedule(Block):
+    """Rate that falls along one cosine from the end of the warm-up, as PyTorch's scheduler of this name does."""
+
+    type: str = Field(description="CosineAnnealingLR.")
+    T_max: Natural | None = Field(
+        default=None,
+        description="Iterations until `eta_min` is reached; then the rate rises again. ~ takes all up to the end.",
+    )
+    eta_min: NotNegative = Field(default=0, description="Lowest rate.")
+
+
+class ConstantSchedule(Block):
+    """Rate that stays, after the warm-up."""
+
+    type: str = Field(description="ConstantLR.")
+
+
 class ListedLoss(Typed):
     """Loss of the list `train.losses`."""
 
@@ -265,8 +282,13 @@ class Train(Block):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0, description="Decay of the moving average of the weights, which validation and tests use; 0 for none."
     )
-    optim_g: Typed = Field(description="`type: Adam` and arguments of `torch.optim.Adam`: lr, betas, fused, ...")
-    scheduler: Typed = Field(description="Rate over the iterations: MultiStepLR or CosineAnnealingRestartLR.")
+    optim_g: Typed = Field(
+        description="Optimizer of `torch.optim`, as `type: Adam` or `type: AdamW`, and its arguments: lr, betas, "
+        "weight_decay, fused, ..."
+    )
+    scheduler: Typed = Field(
+        description="Rate over the iterations: MultiStepLR, CosineAnnealingRestartLR, CosineAnnealingLR or ConstantLR."
+    )
     pixel_opt: Typed | None = Field(
         default=None, description="Loss between pixels, with its arguments, as `{type: L1Loss}`."
     )
@@ -286,6 +308,10 @@ class Train(Block):
         default=None, description="Mixed precision by autocast, float16 with a loss scaler; ~ computes in float32."
     )
     grad_clip: Positive | None = Field(default=None, description="Largest L2 norm of the gradient; ~ for no limit.")
+    skip_above: Annotated[float, Field(gt=1)] | None = Field(
+        default=None,
+        description="Skip iterations whose gradient norm is above so many times the median of the last 100.",
+    )
     accumulate: Natural = Field(
         default=1, description="Parts that each batch is computed in: less memory, the same gradients."
     )
@@ -395,6 +421,7 @@ RESTORATION_MODEL_OPTIONS = (
     "warm_start",
     "amp",
     "grad_clip",
+    "skip_above",
     "accumulate",
     "compile",
     "channels_last",
@@ -406,7 +433,12 @@ SCHEDULERS: dict[str, type[Block]] = {
     "MultiStepLR": MultiStep,
     "MultiStepRestartLR": MultiStep,
     "CosineAnnealingRestartLR": CosineAnnealing,
+    "CosineAnnealingLR": CosineSchedule,
+    "ConstantLR": ConstantSchedule,
 }
+
+RESTORATION_MODEL_SCHEDULERS = ("CosineAnnealingLR", "ConstantLR")
+"""Schedules that only RestorationModel knows."""
 
 CLEAN = "CleanImageDataset"
 PHOTOS = "PhotoDataset"

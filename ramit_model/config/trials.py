@@ -16,6 +16,7 @@ from ramit_model.config.schema import CLEAN, DATASETS
 from ramit_model.config.validation import required_arguments
 from ramit_model.system.errors import InputError, one_line
 from ramit_model.training.criteria import loss_values, losses_of, total
+from ramit_model.training.optimizers import known_optimizers, make_optimizer
 
 SIDE = 192
 """Side in pixels of the images that metrics are tried on where the sizes of the real ones are not known."""
@@ -97,24 +98,23 @@ def _random_images(count: int, channels: int, side: int) -> list[Tensor]:
     return [torch.rand(count, channels, side, side, generator=generator) for _ in range(2)]
 
 
-def try_optimizer(block: Options, where: str) -> None:
-    """Take a step of Adam with these arguments.
+def try_optimizer(block: Options, num_gpu: int | str, where: str) -> None:
+    """Take a step of an optimizer with these arguments, on the kind of device that is trained on.
 
     Raises:
         InputError: An argument is of a wrong kind or out of range.
     """
+    device = "cuda" if num_gpu != 0 and torch.cuda.is_available() else "cpu"
 
     def step(arguments: Options) -> None:
-        parameter = nn.Parameter(torch.ones(2))
-        optimizer = torch.optim.Adam([parameter], **arguments)
-        parameter.grad = torch.tensor([1.0, -1.0])
+        parameter = nn.Parameter(torch.ones(2, device=device))
+        optimizer = make_optimizer({"type": block["type"], **arguments}, [parameter])
+        parameter.grad = torch.tensor([1.0, -1.0], device=device)
         optimizer.step()
         if not parameter.isfinite().all():
             raise ValueError("leads to weights that are not finite")
 
-    if not torch.cuda.is_available():  # what a CPU cannot try
-        block = {key: value for key, value in block.items() if key != "capturable" or value is not True}
-    attempt(step, block, torch.optim.Adam, where)
+    attempt(step, block, known_optimizers()[block["type"]], where)
 
 
 def try_metrics(options: Options, file: str) -> None:

@@ -64,7 +64,8 @@ def _fields_at(schema: type[BaseModel], location: Iterable[str | int]) -> list[s
 def suggest(word: str, known: Iterable[str]) -> str:
     """Hint for an unknown word: the known one that is most like it, or all known ones if they are few."""
     known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
+    same = [name for name in known if name.casefold() == word.casefold()]
+    near = same or difflib.get_close_matches(word, known, n=1)
     if near:
         return f"; did you mean {near[0]}?"
     return f"; known here: {', '.join(sorted(known))}" if len(known) <= 25 else ""

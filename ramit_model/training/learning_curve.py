@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ramit_model.system.files import write_atomically
 from ramit_model.system.text import printable
+from ramit_model.training.skipping import SKIPPED
 from ramit_model.training.training_table import FIXED, read_rows
 from ramit_model.training.validation_history import Measurement, read_history
 
@@ -44,7 +45,7 @@ def draw_learning_curve(
     metrics = list(dict.fromkeys(row.metric for row in measurements))
     figure = Figure(figsize=(8, 2 + 2 * (len(metrics) + 1)), layout="constrained")
     panels = list(figure.subplots(2 + len(metrics), sharex=True, height_ratios=[2] * (1 + len(metrics)) + [1]))
-    _draw_losses(panels[0], {key: line for key, line in lines.items() if key not in FIXED})
+    _draw_losses(panels[0], {key: line for key, line in lines.items() if key not in (*FIXED, SKIPPED)})
     other = read_history(beside) if beside else ("", [])
     for panel, metric in zip(panels[1:], metrics, strict=False):
         _draw_metric(panel, metric, measurements, *other)

@@ -59,7 +59,9 @@ class ProgressLogger:
         if self.schedule:  # our loader makes one epoch of the whole run; log the passes over the images instead
             epoch = self.schedule.patches_before(iteration + 1) // self.images
         seconds, waiting = log_vars.pop("time", 0.0), log_vars.pop("data_time", 0.0)
-        numbers = " ".join(f"{name}: {value:.4e}" for name, value in log_vars.items())
+        numbers = " ".join(
+            f"{name}: {value}" if isinstance(value, int) else f"{name}: {value:.4e}" for name, value in log_vars.items()
+        )
         get_root_logger().info(
             f"[{self.name[:5]}..][epoch:{epoch:3d}, iter:{iteration:8,d}, lr:({''.join(f'{r:.3e},' for r in rates)})] "
             f"[eta: {self._eta(iteration)}, time (data): {seconds:.3f} ({waiting:.3f})] {numbers}",
@@ -82,9 +84,12 @@ class ProgressLogger:
             pace = (time.monotonic() - self.start_time) / (iteration - self.start_iter)
             self.line.show(iteration, f"{pace:.2g} s an iteration, {readable_time(remaining)} left")
 
-    def _summary(self, iteration: int, rate: float, seconds: float, losses: dict[str, Any]) -> str:
-        """Text that the terminal shows beside the number of the iteration."""
-        parts = [f"{name.removeprefix('l_')} loss {value:.4g}" for name, value in losses.items()]
+    def _summary(self, iteration: int, rate: float, seconds: float, log_vars: dict[str, Any]) -> str:
+        """Text that the terminal shows beside the number of the iteration: losses, and numbers of what happened."""
+        parts = [
+            f"{value} {name}" if isinstance(value, int) else f"{name.removeprefix('l_')} loss {value:.4g}"
+            for name, value in log_vars.items()
+        ]
         parts += [f"rate {rate:.3g}", f"{seconds:.2g} s an iteration"]
         remaining = self._remaining(iteration)
         return ", ".join([*parts, f"{readable_time(remaining)} left"] if remaining else parts)

@@ -1,10 +1,12 @@
 """RestorationModel: BasicSR's SRModel for restoration networks, by small overrides; `evaluated_model` tests it."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -21,9 +23,11 @@ from ramit_model.training.criteria import Criteria, total
 from ramit_model.training.evaluated_model import EvaluatedModel
 from ramit_model.training.loading import load_weights
 from ramit_model.training.losses import LossAverage, diverged
+from ramit_model.training.optimizers import arguments_of, make_optimizer
 from ramit_model.training.resume import random_states, restore_random_states
 from ramit_model.training.schedule import Schedule
-from ramit_model.training.terminal import describe_schedule
+from ramit_model.training.skipping import SKIPPED, LeapFilter
+from ramit_model.training.terminal import FILE_ONLY, describe_schedule
 from ramit_model.training.validation_history import ValidationHistory
 
 
@@ -57,6 +61,8 @@ class RestorationModel(EvaluatedModel):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == "float16")
         self.accumulate: int = self.train_opt.get("accumulate", 1)
         self.grad_clip: float | None = self.train_opt.get("grad_clip")
+        above = self.train_opt.get("skip_above")
+        self.leap_filter = LeapFilter(above) if above else None
         self.losses = LossAverage(self.opt["world_size"] if self.opt["dist"] else 1)
         self.trained_modules: tuple[str, ...] | None = None
         self.validated: set[tuple[str, int]] = set()
@@ -111,11 +117,12 @@ class RestorationModel(EvaluatedModel):
         if self.opt["dist"] and names != self.trained_modules:
             # DistributedDataParallel looks at requires_grad only when it wraps the network.
             self.net_g = self.model_to_device(bare)
-        arguments = {key: value for key, value in self.train_opt["optim_g"].items() if key != "type"}
         trained = [parameter for parameter in bare.parameters() if parameter.requires_grad]
-        self.optimizer_g = self.get_optimizer(self.train_opt["optim_g"]["type"], trained, **arguments)
+        self.optimizer_g = make_optimizer(self.train_opt["optim_g"], trained)
         self.optimizers = [self.optimizer_g]
         self.trained_modules = names
+        if self.leap_filter:
+            self.leap_filter.forget()
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """Set learning rate and trained modules of an iteration.
@@ -157,13 +164,45 @@ class RestorationModel(EvaluatedModel):
             for name, value in losses.items():
                 self.losses.add(name, value.detach() * share)
         self.losses.end_iteration()
-        if self.grad_clip is not None:
-            self.scaler.unscale_(self.optimizer_g)
-            nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip)
-        self.scaler.step(self.optimizer_g)
+        leaps = self._finish_gradients(current_iter)
+        if not leaps:
+            self.scaler.step(self.optimizer_g)
         self.scaler.update()
-        if self.ema_decay > 0:
+        if self.ema_decay > 0 and not leaps:
             self.model_ema(self.ema_decay)
+
+    def _finish_gradients(self, iteration: int) -> bool:
+        """Clip the gradients; returns whether they leap, so that the iteration is to be skipped.
+
+        Raises:
+            InputError: They have not been finite for long.
+        """
+        if self.grad_clip is None and not self.leap_filter:
+            return False
+        self.scaler.unscale_(self.optimizer_g)
+        gradients = [parameter.grad for parameter in self.net_g.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self.leap_filter and self._leaps(self.leap_filter, norm, iteration):
+            return True
+        if self.grad_clip is not None:
+            nn.utils.clip_grads_with_norm_(self.net_g.parameters(), self.grad_clip, norm)
+        return False
+
+    def _leaps(self, leap_filter: LeapFilter, norm: Tensor, iteration: int) -> bool:
+        """Whether the gradient leaps, which is the same in all processes. Waits for the GPU."""
+        if self.opt["dist"]:
+            dist.broadcast(norm, 0)
+        value, median = norm.item(), leap_filter.median
+        if self.scaler.is_enabled() and not math.isfinite(value):
+            return False  # float16: the scaler leaves this step out and lowers its factor
+        try:
+            leaps = leap_filter.leaps(value)
+        except FloatingPointError:
+            raise diverged("the gradient", self.opt["name"], self.amp) from None
+        if leaps:
+            message = f"iteration {iteration:,} is skipped: gradient norm {value:.4g}, lately {median:.4g}"
+            get_root_logger().info(message, extra=FILE_ONLY)
+        return leaps
 
     def _synchronize_if(self, last: bool) -> AbstractContextManager[None]:
         """Let the processes exchange gradients only after the last part of a batch."""
@@ -181,14 +220,16 @@ class RestorationModel(EvaluatedModel):
             buffer.copy_(value)
 
     def get_current_log(self) -> dict[str, float]:
-        """Losses since the last call, averaged over iterations and processes. Waits for the GPU.
+        """Losses since the last call, averaged over iterations and processes, and iterations skipped so far.
+
+        Waits for the GPU.
 
         Raises:
             InputError: A loss is not finite.
         """
         losses = self._finite_losses()
         self.losses.reset()
-        return losses
+        return {**losses, SKIPPED: self.leap_filter.count} if self.leap_filter else losses
 
     def _finite_losses(self) -> dict[str, float]:
         try:
@@ -274,8 +315,10 @@ class RestorationModel(EvaluatedModel):
                 "epoch": epoch,
                 "iter": current_iter,
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                "optimizer": self.train_opt["optim_g"]["type"],
                 "schedulers": [],  # BasicSR's own models need the key
                 "scaler": self.scaler.state_dict(),
+                "leaps": self.leap_filter.state_dict() if self.leap_filter else None,
                 "generators": generators,
             }
             save_atomically(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")
@@ -292,11 +335,9 @@ class RestorationModel(EvaluatedModel):
         modules = self.schedule.trainable(resume_state["iter"])
         if modules != self.trained_modules:
             self._train_modules(modules)
-        try:
-            self.optimizer_g.load_state_dict(resume_state["optimizers"][0])
-        except (ValueError, KeyError, IndexError) as error:
-            path = self.opt["path"]["resume_state"]
-            raise InputError(f"{path}: does not fit these options ({error}); resume with those of its run") from None
+        self._resume_optimizer(resume_state)
+        if self.leap_filter and resume_state.get("leaps"):
+            self.leap_filter.load_state_dict(resume_state["leaps"])
         if self.scaler.is_enabled() and resume_state.get("scaler"):
             self.scaler.load_state_dict(resume_state["scaler"])
         generators = resume_state.get("generators", [])
@@ -309,3 +350,19 @@ class RestorationModel(EvaluatedModel):
         if self.opt["rank"] == 0:
             for key in ("experiments_root", "models", "training_states"):
                 remove_leftovers(Path(self.opt["path"][key]))
+
+    def _resume_optimizer(self, resume_state: dict[str, Any]) -> None:
+        path, block = self.opt["path"]["resume_state"], self.train_opt["optim_g"]
+        kind = resume_state.get("optimizer", "Adam")  # BasicSR has no other
+        if kind != block["type"]:
+            raise InputError(
+                f"{path}: is of a training with {kind}, and train.optim_g.type is {block['type']}; resume with {kind}, "
+                "or begin another training with its weights (path.pretrain_network_g)"
+            )
+        try:
+            state = resume_state["optimizers"][0]
+            # Its groups have the arguments of the run that wrote it, whatever the options say now.
+            groups = [{**group, **arguments_of(block)} for group in state["param_groups"]]
+            self.optimizer_g.load_state_dict({**state, "param_groups": groups})
+        except (ValueError, KeyError, IndexError) as error:
+            raise InputError(f"{path}: does not fit these options ({error}); resume with those of its run") from None

@@ -46,12 +46,40 @@ class CosineAnnealing:
         return self.eta_min + self.restart_weights[index] * 0.5 * (base - self.eta_min) * cosine
 
 
-SCHEDULERS = {
+@dataclass(frozen=True)
+class Cosine:
+    """PyTorch's `CosineAnnealingLR`, which begins when the warm-up has reached the full rate.
+
+    Half a cosine down to `eta_min` in `length` iterations, and up again in as many.
+    """
+
+    length: int
+    eta_min: float = 0.0
+    begin: int = 0
+
+    def rate(self, base: float, done: int) -> float:
+        """Learning rate after `done` iterations, of which `begin` belong to the warm-up."""
+        cosine = 1 + math.cos(math.pi * (done - self.begin) / self.length)
+        return self.eta_min + 0.5 * (base - self.eta_min) * cosine
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The base rate throughout."""
+
+    def rate(self, base: float, done: int) -> float:
+        """Learning rate after `done` iterations."""
+        return base
+
+
+Scheduler = MultiStep | CosineAnnealing | Cosine | Constant
+
+SCHEDULERS: dict[str, type[MultiStep | CosineAnnealing]] = {
     "MultiStepLR": MultiStep,
     "MultiStepRestartLR": MultiStep,
     "CosineAnnealingRestartLR": CosineAnnealing,
 }
-"""`train.scheduler.type` -> learning rate schedule, with BasicSR's names and arguments."""
+"""BasicSR's `train.scheduler.type` -> learning rate schedule, with BasicSR's arguments."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +100,7 @@ class Schedule:
 
     total_iter: int
     base_rate: float
-    scheduler: MultiStep | CosineAnnealing
+    scheduler: Scheduler
     stages: tuple[Stage, ...]
     warmup_iter: int = 0
     warm_start_iter: int = 0
@@ -91,7 +119,6 @@ class Schedule:
         """
         train, dataset = options["train"], options["datasets"]["train"]
         total = int(train["total_iter"])
-        scheduler = {key: _as_tuple(value) for key, value in train["scheduler"].items() if key != "type"}
         warm_start = train.get("warm_start") or {}
         if train.get("progressive"):
             stages = _progressive_stages(train["progressive"], total)
@@ -101,7 +128,7 @@ class Schedule:
         return cls(
             total_iter=total,
             base_rate=train["optim_g"]["lr"],
-            scheduler=_make_scheduler(train["scheduler"]["type"], scheduler),
+            scheduler=_make_scheduler(train),
             stages=stages,
             warmup_iter=max(0, train.get("warmup_iter", 0)),
             warm_start_iter=warm_start.get("iters", 0),
@@ -120,7 +147,8 @@ class Schedule:
 
         Constant during a warm start; then a linear warm-up from 0, reaching the full rate at its last iteration; then
         the scheduler, whose milestones take effect in the iteration after them. Both count from the end of the warm
-        start. The rate follows the batch: rate * batch / batch of the first stage.
+        start; a `Cosine` begins in the last iteration of the warm-up. The rate follows the batch: rate * batch / batch
+        of the first stage.
         """
         if iteration <= self.warm_start_iter:
             return self.base_rate
@@ -166,7 +194,18 @@ def _progressive_stages(block: dict[str, Any], total: int) -> tuple[Stage, ...]:
     return tuple(Stage(*values) for values in zip(accumulate(iters), patches, batches, strict=True))
 
 
-def _make_scheduler(kind: str, arguments: dict[str, Any]) -> MultiStep | CosineAnnealing:
+def _make_scheduler(train: dict[str, Any]) -> Scheduler:
+    """The schedule that `train.scheduler` describes."""
+    kind = train["scheduler"]["type"]
+    arguments = {key: _as_tuple(value) for key, value in train["scheduler"].items() if key != "type"}
+    if kind == "ConstantLR":
+        return Constant()
+    if kind == "CosineAnnealingLR":
+        begin = max(0, train.get("warmup_iter", 0) - 1)
+        left = int(train["total_iter"]) - (train.get("warm_start") or {}).get("iters", 0) - begin
+        if left < 1:
+            raise InputError("train.warmup_iter: leaves no iteration for the cosine; shorten the warm-up")
+        return Cosine(arguments.get("T_max") or left, arguments.get("eta_min", 0.0), begin)
     scheduler = SCHEDULERS[kind](**arguments)
     starts = scheduler.restarts if isinstance(scheduler, MultiStep) else scheduler.periods
     if len(starts) != len(scheduler.restart_weights):

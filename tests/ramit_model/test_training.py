@@ -193,6 +193,43 @@ print("equal")
     assert done.stdout.count("equal") == 2
 
 
+@pytest.mark.parametrize("processes", [[]], ids=["one process"])
+def test_losses_optimizer_schedule_and_leaps_go_on(
+    processes: list[str], pairs: Path, tmp_path: Path, write_options: Callable[..., Path]
+) -> None:
+    """As the run that was never interrupted, bit for bit, with the same iterations skipped."""
+    options = training_options(pairs)
+    del options["train"]["pixel_opt"]
+    options["train"] |= {
+        "total_iter": 24,
+        "losses": [{"type": "CharbonnierLoss"}, {"type": "FFTLoss", "loss_weight": 0.05, "name": "frequencies"}],
+        "optim_g": {"type": "AdamW", "lr": 0.002, "weight_decay": 0.1},
+        "scheduler": {"type": "CosineAnnealingLR", "T_max": 23, "eta_min": 0.0001},
+        "skip_above": 1.05,  # every other iteration or so
+        "ema_decay": 0.9,
+    }
+    options["val"]["val_freq"], options["logger"]["save_checkpoint_freq"] = 24, 3
+    path, logs, ends = write_options(options), [], []
+    for name, totals in {"tiny": (15, 24), "whole": (24,)}.items():
+        for total in totals:
+            forced = ["--force_yml", f"name={name}", f"train:total_iter={total}"]
+            done = run_basicsr("train", "-opt", path, "--auto_resume", *processes, *forced, cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+            time.sleep(1.1)  # BasicSR names logs by the second
+        folder = tmp_path / "experiments" / name
+        text = "".join(log.read_text() for log in sorted(folder.glob("*.log")))
+        logs.append(re.findall(r"iter: +(\d+), lr:\((\S+),\).*(l_charb.*)", text))
+        skipped = [int(number) for number in re.findall(r"iteration (\d+) is skipped", text)]
+        assert len(skipped) == int(re.findall(r"skipped: (\d+)", text)[-1])
+        assert 2 < len(skipped) < 14
+        assert min(skipped) > 10
+        ends.append(torch.load(folder / "models/net_g_24.pth", weights_only=True))
+    assert logs[0] == logs[1]
+    assert re.fullmatch(r"l_charbonnier: \S+ l_frequencies: \S+ skipped: \d+", logs[0][0][2].strip())
+    for key in ("params", "params_ema"):
+        torch.testing.assert_close(ends[0][key], ends[1][key], rtol=0, atol=0)
+
+
 STAGES = {"iters": [3, 3, 10], "patch_sizes": [8, 16, 20], "batch_sizes": [16, 8, 4]}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers import changed, check_refused, testing_options, training_options
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ import ramit_model.basicsr_bridge as bridge
 from ramit_model.config.options import load_options
 from ramit_model.config.trials import attempt
 from ramit_model.system.errors import InputError
+from ramit_model.training.optimizers import known_optimizers
 
 CHARBONNIER = {"type": "CharbonnierLoss", "eps": -1}
 SSIM = {"type": "calculate_ssim", "crop_border": 2}
@@ -55,6 +57,69 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
     "never": ("val.val_freq", float("inf"), ["val.val_freq", "finite"]),
     "wandb without TensorBoard": ("logger.wandb", {"project": "x"}, ["logger.use_tb_logger", "wandb"]),
 }
+
+
+OPTIMIZER_MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "needs a closure": ({"type": "LBFGS"}, ["optim_g.type: LBFGS computes the network several times", "AdamW"]),
+    "sparse gradients": ({"type": "SparseAdam"}, ["optim_g.type: SparseAdam takes sparse gradients", "AdamW"]),
+    "no rates": ({"type": "Rprop"}, ["optim_g.type: Rprop has step sizes of its own", "AdamW"]),
+    "the base class": ({"type": "Optimizer"}, ["optim_g.type: 'Optimizer' is not registered"]),
+    "nearly a name": ({"type": "adamw"}, ["optim_g.type: 'adamw' is not registered; did you mean AdamW?"]),
+    "option of another": ({"type": "AdamW", "momentum": 0.9}, ["optim_g.momentum: no such option"]),
+    "misspelt": ({"type": "SGD", "momentun": 0.9}, ["optim_g.momentun: no such option; did you mean momentum?"]),
+    "no rate": ({"type": "AdamW", "lr": ...}, ["optim_g.lr: is missing"]),
+    "negative momentum": ({"type": "RMSprop", "momentum": -1}, ["optim_g.momentum: -1"]),
+    "Nesterov without momentum": ({"type": "SGD", "nesterov": True}, ["optim_g.nesterov: True"]),
+    "beta out of range": ({"type": "NAdam", "betas": [0.9, 1.0]}, ["optim_g.betas: [0.9, 1.0]"]),
+    "one number for two": ({"type": "Adafactor", "eps": 0.001}, ["optim_g.eps: 0.001"]),
+    "negative decay": ({"type": "AdamW", "weight_decay": -0.1}, ["optim_g.weight_decay: -0.1"]),
+    "differentiable": ({"type": "Adamax", "differentiable": True}, ["optim_g.differentiable: True"]),
+    "two implementations": ({"type": "AdamW", "fused": True, "foreach": True}, ["optim_g"]),
+}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("mistake", OPTIMIZER_MISTAKES)
+def test_optimizers_are_tried(mistake: str, pairs: Path, write_options: Callable[..., Path]) -> None:
+    block, parts = OPTIMIZER_MISTAKES[mistake]
+    block = {key: value for key, value in {"lr": 0.001, **block}.items() if value is not ...}
+    path = write_options(changed(training_options(pairs), "train.optim_g", block))
+    check_refused(path, [f"train.{part}" for part in parts[:1]] + parts[1:])
+
+
+@pytest.mark.bad_input
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
+def test_what_a_cpu_cannot_do(pairs: Path, write_options: Callable[..., Path]) -> None:
+    path = write_options(changed(training_options(pairs), "train.optim_g.capturable", True))
+    check_refused(path, ["train.optim_g.capturable: True: "])
+
+
+@pytest.mark.bad_input
+@pytest.mark.skipif("Muon" not in known_optimizers(), reason="an older PyTorch")
+def test_muon_is_refused(pairs: Path, write_options: Callable[..., Path]) -> None:
+    path = write_options(changed(training_options(pairs), "train.optim_g", {"type": "Muon", "lr": 0.001}))
+    check_refused(path, ["train.optim_g.type: Muon trains matrices only", "for example AdamW"])
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("train.optim_g.type", "AdamW", "train.optim_g.type: SRModel knows Adam only; use RestorationModel"),
+        (
+            "train.scheduler",
+            {"type": "ConstantLR"},
+            "train.scheduler.type: SRModel has no ConstantLR; use RestorationModel",
+        ),
+        ("train.skip_above", 4, "train.skip_above: SRModel has none; use RestorationModel"),
+    ],
+)
+def test_basicsrs_model_knows_less(
+    key: str, value: Any, line: str, pairs: Path, write_options: Callable[..., Path]
+) -> None:
+    options = changed(training_options(pairs), key, value)
+    load_options(write_options(options), is_train=True)
+    check_refused(write_options(changed(options, "model_type", "SRModel")), [line])
 
 
 L1, FFT = {"type": "L1Loss"}, {"type": "FFTLoss", "loss_weight": 0.05}

@@ -19,7 +19,16 @@ def write_table(path: Path, count: int) -> Path:
     table = TrainingTable(path)
     for iteration in range(1, count + 1):
         times = {"seconds": 1.0, "data_seconds": 0.0}
-        table.add({"iteration": iteration, "rate": 1 / iteration, **times, "l_pix": 2.0 * iteration, "l_fft": 1.0})
+        table.add(
+            {
+                "iteration": iteration,
+                "rate": 1 / iteration,
+                **times,
+                "l_pix": 2.0 * iteration,
+                "l_fft": 1.0,
+                "skipped": 3,
+            }
+        )
     return path
 
 

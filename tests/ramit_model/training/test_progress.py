@@ -206,6 +206,14 @@ def test_scalars(pairs: Path) -> None:
     assert {step for _, _, step in writer.scalars} == {12}
 
 
+def test_skipped_iterations_are_counted(pairs: Path, line: Callable[[], str]) -> None:
+    """As a whole number, on the line and in TensorBoard."""
+    writer = Writer()
+    ProgressLogger(options(pairs, logger=logger_block(True)), 0, writer)(values(12, skipped=3))
+    assert line().endswith("l_pix: 6.2500e-02 skipped: 3")
+    assert ("skipped", 3, 12) in writer.scalars
+
+
 def test_losses_have_basicsrs_names(pairs: Path) -> None:
     theirs, own = Writer(), Writer()
     given = options(pairs, logger=logger_block(True))

@@ -12,6 +12,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import tensor2img
 from helpers import TINY, testing_options, training_options
 from torch.utils._python_dispatch import TorchDispatchMode
+from trainers import batch, model, parameters, resumed_model, train, training_model
 
 from ramit_arch import RAMiT
 from ramit_model.data.paired import PairedRestorationDataset
@@ -26,44 +27,6 @@ from ramit_model.training.restoration_model import RestorationModel
 
 def tiny_network() -> RAMiT:
     return RAMiT(**{key: value for key, value in TINY.items() if key != "type"})
-
-
-def batch(size: int = 4, seed: int = 0) -> dict[str, torch.Tensor]:
-    """LQ and GT patches of the tiny network."""
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        "lq": torch.rand(size, 3, 16, 16, generator=generator),
-        "gt": torch.rand(size, 3, 32, 32, generator=generator),
-    }
-
-
-def train(trainer: RestorationModel, iterations: range) -> None:
-    """Iterations with a batch that depends on the iteration only."""
-    for iteration in iterations:
-        trainer.update_learning_rate(iteration)
-        trainer.feed_data(batch(seed=iteration))
-        trainer.optimize_parameters(iteration)
-
-
-def training_model(pairs: Path, root: Path, **train_options: Any) -> RestorationModel:
-    """A trainer with some of the `train` options changed."""
-    options = training_options(pairs)
-    options["train"].update(train_options)
-    return model(options, root, is_train=True)
-
-
-def parameters(trainer: RestorationModel) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in trainer.net_g.named_parameters()}
-
-
-def model(options: dict[str, Any], root: Path, *, is_train: bool) -> RestorationModel:
-    options = deepcopy(options) | {"is_train": is_train, "dist": False, "rank": 0, "world_size": 1}
-    for key in ("models", "training_states", "visualization", "results_root"):
-        options["path"][key] = str(root / key)
-        (root / key).mkdir(exist_ok=True)
-    options["path"]["experiments_root"] = str(root)
-    torch.manual_seed(0)
-    return RestorationModel(options)
 
 
 @pytest.fixture
@@ -493,10 +456,7 @@ def test_a_resumed_training_is_the_same_one(
 
     options = training_options(pairs)
     options["train"].update(warm_start=TAIL, **train_options)
-    options["path"]["pretrain_network_g"] = str(tmp_path / f"models/net_g_{at}.pth")
-    options["path"]["resume_state"] = str(tmp_path / f"training_states/{at}.state")
-    resumed = model(options, tmp_path, is_train=True)
-    resumed.resume_training(torch.load(options["path"]["resume_state"], weights_only=True))
+    resumed = resumed_model(options, tmp_path, at)
     torch.testing.assert_close(torch.rand(3), drawn, rtol=0, atol=0)
     train(resumed, range(at + 1, 7))
     torch.testing.assert_close(parameters(resumed), parameters(whole), rtol=0, atol=0)

@@ -1,5 +1,6 @@
-"""The plan of every recipe against the published facts, and the schedules against BasicSR's own."""
+"""The plan of every recipe against the published facts, and the schedules against BasicSR's and PyTorch's own."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,15 @@ from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepResta
 from helpers import REPOSITORY, training_options
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    ConstantLR,
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    SequentialLR,
+)
 
 from ramit_model.system.errors import InputError
 from ramit_model.training.schedule import CosineAnnealing, MultiStep, Schedule, Stage
@@ -278,6 +288,83 @@ def test_cosine_annealing_is_basicsrs(stretches: list[tuple[int, float]], eta_mi
     assert schedule.rate(4e-4, end + 1) == schedule.rate(4e-4, end + 1000) == schedule.rate(4e-4, end)
 
 
+def torchs_rates(make: Callable[[torch.optim.Optimizer], LRScheduler], steps: int) -> list[float]:
+    """Rates of the first iterations by schedulers of PyTorch's, from a base of 0.001."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.001)
+    scheduler, rates = make(optimizer), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def warm_up(optimizer: torch.optim.Optimizer, iterations: int) -> LRScheduler:
+    """Linear rise that reaches the full rate in the last of so many iterations."""
+    if iterations < 2:
+        return ConstantLR(optimizer, factor=1)
+    return LinearLR(optimizer, start_factor=1 / iterations, total_iters=iterations - 1)
+
+
+def planned_rates(pairs: Path, total: int, warm_up: int, scheduler: dict[str, Any]) -> list[float]:
+    options = training_options(pairs)
+    options["train"] |= {"total_iter": total, "warmup_iter": warm_up, "scheduler": scheduler}
+    schedule = Schedule.from_options(options)
+    return [schedule.rate(iteration) for iteration in range(1, total + 1)]
+
+
+@pytest.mark.parametrize("rise", [-1, 0, 1, 2, 7, 30])
+@pytest.mark.parametrize(("eta_min", "period"), [(0, None), (1e-5, None), (1e-5, 11)])
+def test_cosine_with_warm_up_is_torchs(pairs: Path, rise: int, eta_min: float, period: int | None) -> None:
+    """The last iteration of the warm-up is the first of the cosine, which ends behind the last iteration."""
+
+    length = period or 40 - max(0, rise - 1)
+
+    def make(optimizer: torch.optim.Optimizer) -> LRScheduler:
+        if rise < 2:
+            return CosineAnnealingLR(optimizer, length, eta_min)
+        parts = [warm_up(optimizer, rise), CosineAnnealingLR(optimizer, length, eta_min)]
+        return SequentialLR(optimizer, parts, milestones=[rise - 1])
+
+    given = {"type": "CosineAnnealingLR", "eta_min": eta_min, **({"T_max": period} if period else {})}
+    own = planned_rates(pairs, 40, rise, given)
+    assert own == pytest.approx(torchs_rates(make, 40), rel=1e-9, abs=1e-12)
+    if rise >= 1:
+        assert own[rise - 1] == 0.001
+
+
+def test_cosine_ends_near_its_lowest_rate(pairs: Path) -> None:
+    rates = planned_rates(pairs, 1000, 100, {"type": "CosineAnnealingLR", "eta_min": 1e-6})
+    assert rates[99] == 0.001
+    assert rates == sorted(rates[:100]) + sorted(rates[100:], reverse=True)
+    assert 1e-6 < rates[-1] < 1.01e-6
+
+
+@pytest.mark.parametrize("rise", [-1, 1, 2, 7])
+def test_multi_step_with_warm_up_is_torchs(pairs: Path, rise: int) -> None:
+    def make(optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return ChainedScheduler([warm_up(optimizer, rise), MultiStepLR(optimizer, [8, 20, 30], gamma=0.5)])
+
+    given = {"type": "MultiStepLR", "milestones": [8, 20, 30], "gamma": 0.5}
+    assert planned_rates(pairs, 40, rise, given) == pytest.approx(torchs_rates(make, 40), rel=1e-9)
+
+
+@pytest.mark.parametrize("rise", [-1, 1, 2, 7])
+def test_constant_with_warm_up_is_torchs(pairs: Path, rise: int) -> None:
+    own = planned_rates(pairs, 12, rise, {"type": "ConstantLR"})
+    assert own == pytest.approx(torchs_rates(lambda optimizer: warm_up(optimizer, rise), 12), rel=1e-9)
+
+
+def test_cosine_counts_from_the_end_of_a_warm_start(pairs: Path) -> None:
+    options = training_options(pairs)
+    options["train"] |= {"total_iter": 50, "warmup_iter": 5, "scheduler": {"type": "CosineAnnealingLR"}}
+    options["train"]["warm_start"] = {"iters": 10, "trainable": ["to_target"]}
+    schedule = Schedule.from_options(options)
+    rates = [schedule.rate(iteration) for iteration in range(1, 51)]
+    assert rates[:10] == [0.001] * 10
+    assert rates[10:] == planned_rates(pairs, 40, 5, {"type": "CosineAnnealingLR"})
+
+
 @pytest.mark.parametrize("kind", ["MultiStepLR", "MultiStepRestartLR"])
 def test_the_plan_takes_the_scheduler_of_the_options(kind: str, pairs: Path) -> None:
     options = training_options(pairs)
@@ -360,6 +447,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "period without a weight": (
         {"scheduler": {"type": "CosineAnnealingRestartLR", "periods": [4, 4]}},
         "train.scheduler.restart_weights: must have one number for each restart or period",
+    ),
+    "warm-up beyond the end": (
+        {"warmup_iter": 9, "scheduler": {"type": "CosineAnnealingLR"}},
+        "train.warmup_iter: leaves no iteration for the cosine; shorten the warm-up",
     ),
     "weight without a period": (
         {"scheduler": {"type": "CosineAnnealingRestartLR", "periods": [8], "restart_weights": [1, 1]}},
