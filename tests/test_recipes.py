@@ -13,6 +13,7 @@ from ramit_model.benchmark.plan import load_plan
 from ramit_model.config import checks, trials
 from ramit_model.config.options import load_options
 from ramit_model.inference.published_weights import named
+from ramit_model.training.criteria import losses_of
 
 FOLDER = REPOSITORY / "options"
 
@@ -198,6 +199,7 @@ def test_lengths_and_rates_are_the_published_ones(name: str) -> None:
     lr = 0.0002 if swinir else 0.0004
     assert train["optim_g"] == {"type": "Adam", "lr": lr, "weight_decay": 0, "betas": [0.9, 0.999]}
     assert train["pixel_opt"] == {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
+    assert [(loss.key, loss.names[0]) for loss in losses_of(train)] == [("train.pixel_opt", "l_pix")]
 
 
 @each_recipe

@@ -15,15 +15,14 @@ from ramit_model.config.schema import (
     PHOTOS,
     RESTORATION_MODEL_OPTIONS,
     RESTORATION_MODEL_SCHEDULERS,
-    SCHEDULERS,
 )
-from ramit_model.config.trials import attempt, try_losses, try_metrics, try_optimizer
+from ramit_model.config.training_checks import check_training
+from ramit_model.config.trials import attempt, try_losses, try_metrics
 from ramit_model.config.validation import check_arguments, check_kinds, check_schema, find, suggest
 from ramit_model.data.patches import PATCH_DATASETS
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import check_folder
 from ramit_model.system.surroundings import check_shared_memory
-from ramit_model.training.criteria import losses_of
 
 SET_NAME = re.compile(r"(?![\s.])[^/\\:*?\"<>|\x00-\x1f]{1,100}(?<![\s.])")
 """Name of a set, which names its tables and folders."""
@@ -65,7 +64,7 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
     if val.get("tile") and options["model_type"] != "RestorationModel":
         raise InputError(f"{file}: val.tile: {options['model_type']} has none; use RestorationModel")
     if is_train:
-        _check_training(options, file)
+        check_training(options, file)
         _check_schedule(options, file)
         _check_logger(options["logger"], f"{file}: logger")
         try_losses(options, file)
@@ -266,45 +265,6 @@ def check_compiler(where: str) -> None:
     """Check that there is a C++ compiler, which torch.compile needs."""
     if not any(map(shutil.which, COMPILERS)):
         raise InputError(f"{where}: torch.compile needs a C++ compiler and none is found; install g++")
-
-
-def _check_training(options: Options, file: str) -> None:
-    from ramit_model.basicsr_bridge import LOSS_REGISTRY
-
-    train = options["train"]
-    try:
-        losses = losses_of(train)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from None
-    if not losses:
-        raise InputError(f"{file}: train.pixel_opt: is missing; a loss is needed, for example {{type: L1Loss}}")
-    for loss in losses:
-        where = f"{file}: {loss.key}"
-        kind = find(LOSS_REGISTRY, loss.block["type"], f"{where}.type")
-        check_arguments(kind, loss.block, where, ignore=("type",))
-        check_kinds(kind, loss.block, where)
-    _check_optimizer(options, f"{file}: train.optim_g")
-    schema = find(SCHEDULERS, train["scheduler"]["type"], f"{file}: train.scheduler.type")
-    check_schema(schema, train["scheduler"], f"{file}: train.scheduler.")
-
-
-def _check_optimizer(options: Options, where: str) -> None:
-    """Check that the optimizer is one of PyTorch's that fits a training, and try its arguments."""
-    from ramit_model.training.optimizers import UNFIT, known_optimizers
-
-    block = options["train"]["optim_g"]
-    kind = find(known_optimizers(), block["type"], f"{where}.type")
-    if reason := UNFIT.get(block["type"]):
-        raise InputError(f"{where}.type: {block['type']} {reason}; take another, for example AdamW")
-    if block["type"] != "Adam" and options["model_type"] != "RestorationModel":
-        raise InputError(f"{where}.type: {options['model_type']} knows Adam only; use RestorationModel")
-    check_arguments(kind, block, where, ignore=("type",), given=("params",))
-    check_kinds(kind, block, where)
-    if "lr" not in block:
-        raise InputError(f"{where}.lr: is missing; add it, for example 0.0004")
-    try_optimizer(block, options["num_gpu"], where)
-    if not block["lr"] > 0:
-        raise InputError(f"{where}.lr: must be above 0, not {block['lr']!r}")
 
 
 def check_dataset(dataset: Options, phase: str, options: Options, file: str, is_train: bool) -> None:

@@ -193,7 +193,7 @@ print("equal")
     assert done.stdout.count("equal") == 2
 
 
-@pytest.mark.parametrize("processes", [[]], ids=["one process"])
+@pytest.mark.parametrize("processes", [[], TWO_PROCESSES], ids=["one process", "two processes"])
 def test_losses_optimizer_schedule_and_leaps_go_on(
     processes: list[str], pairs: Path, tmp_path: Path, write_options: Callable[..., Path]
 ) -> None:

@@ -52,6 +52,10 @@ MISTAKES = {
     "in train": (TRAIN, "train.total_iters", 5),
     "in a stage": (TRAIN, "train.progressive.iter", [1]),
     "in the scheduler": (TRAIN, "train.scheduler.gama", 0.5),
+    "no losses": (TRAIN, "train.losses", []),
+    "a loss without type": (TRAIN, "train.losses", [{"type": "L1Loss"}, {"name": "x"}]),
+    "a threshold that skips most": (TRAIN, "train.skip_above", 1),
+    "in the cosine": (TRAIN, "train.scheduler", {"type": "CosineAnnealingLR", "t_max": 5}),
     "unknown scheduler": (TRAIN, "train.scheduler.type", "StepLR"),
     "in a training set": (TRAIN, "datasets.train.sub_image", True),
     "name of a data set": (TRAIN, "datasets.validation", {}),
@@ -86,6 +90,10 @@ def test_mistakes_are_refused(mistake: str) -> None:
 
 
 ALLOWED = {
+    "losses": (TRAIN, "train.losses", [{"type": "L1Loss"}, {"type": "FFTLoss", "loss_weight": 0.1, "name": "fft"}]),
+    "another optimizer": (TRAIN, "train.optim_g", {"type": "AdamW", "lr": 0.001, "weight_decay": 0.1}),
+    "cosine": (TRAIN, "train.scheduler", {"type": "CosineAnnealingLR", "eta_min": 0}),
+    "skipping": (TRAIN, "train.skip_above", 4),
     "BasicSR's network": (TRAIN, "network_g", {"type": "EDSR", "num_feat": 64}),
     "hyper-parameters of RAMiT": (TRAIN, "network_g.depths", [2, 2, 2, 2]),
     "two validation sets": (TRAIN, "datasets.val_2", read(TRAIN)["datasets"]["val"]),
