@@ -159,7 +159,10 @@ def attempt(
         InputError: The function fails. The option is the first without which it does not.
     """
     arguments = {key: value for key, value in block.items() if key != "type"}
-    failure = _failure(function, arguments)
+    try:
+        failure = _failure(function, arguments)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     if not isinstance(failure, Exception):
         return failure
     if isinstance(failure, OSError):

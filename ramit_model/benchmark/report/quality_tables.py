@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from ramit_model.benchmark.report.numbers import counted, fixed, interval_text, probability
 from ramit_model.benchmark.report.table import MISSING, Cell, Table, Value
 from ramit_model.benchmark.results import Comparison, NetworkQuality, SetQuality
+from ramit_model.inference.perceptual_metrics import better_of
 
 LEVEL = 0.05
 """Significance level."""
@@ -100,7 +100,7 @@ def _metric_cells(
             if name != dataset.reference and texts.get(name, {}).get(metric, MISSING) != MISSING
         ]
         if len(candidates) > 1:
-            choose = min if _lower_is_better(dataset.metrics[metric]) else max
+            choose = min if better_of(dataset.metrics[metric]) == "lower" else max
             best[metric] = fixed(choose(candidates), DECIMALS)
     return {
         name: tuple(
@@ -123,11 +123,7 @@ def metric_names(dataset: SetQuality) -> list[str]:
 
 def label(metric: str) -> str:
     """Name of a metric in headers."""
-    return metric.upper() if metric in ("psnr", "ssim", "niqe") else metric
-
-
-def _lower_is_better(block: Mapping[str, Any]) -> bool:
-    return block.get("better", "lower" if block.get("type") == "calculate_niqe" else "higher") == "lower"
+    return metric.upper() if metric in ("psnr", "ssim", "niqe", "lpips", "dists") else metric
 
 
 def metric_notes(datasets: Sequence[SetQuality]) -> list[str]:
