@@ -25,7 +25,21 @@ def load() -> Mapping[str, Published]:
 
 def _published(entry: dict[str, Any]) -> Published:
     sets = {name: PublishedSet(psnr, ssim) for name, (psnr, ssim) in entry["sets"].items()}
-    return Published(entry["source"], entry["parameters"], entry["mult_adds"], sets, entry.get("counts_note"))
+    return Published(
+        source=entry["source"],
+        parameters=entry["parameters"],
+        mult_adds=entry["mult_adds"],
+        sets=sets,
+        counts_note=entry.get("counts_note"),
+        training=entry.get("training"),
+        doubt=entry.get("doubt"),
+    )
+
+
+def at_scale(scale: int) -> dict[str, Published]:
+    """Published figures at one scale of super-resolution: name of the network alone -> its figures."""
+    end = f"_x{scale}"
+    return {name.removesuffix(end): entry for name, entry in load().items() if name.endswith(end)}
 
 
 def names() -> list[str]:

@@ -1,7 +1,7 @@
 """Results of a benchmark: plain dataclasses, written to `results.json` as they are. Reports read nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 OUT_OF_MEMORY = "out of memory"
@@ -23,14 +23,14 @@ class Counts:
 
     Attributes:
         parameters: Number of parameters.
-        mult_adds: Multiply-accumulate operations of all convolutions and matrix products.
-        activations: Elements of the outputs of all convolutions and matrix products.
+        mult_adds: Multiply-accumulate operations of all convolutions and matrix products; None if not counted.
+        activations: Elements of the outputs of all convolutions and matrix products; None if not counted.
         output: Width and height of the output that `mult_adds` and `activations` belong to, pixels.
     """
 
     parameters: int
-    mult_adds: float
-    activations: float
+    mult_adds: float | None
+    activations: float | None
     output: tuple[int, int]
 
 
@@ -52,6 +52,8 @@ class Published:
         mult_adds: For an output of `PUBLISHED_OUTPUT`.
         sets: Name of a test set -> its figures; averages over the whole set.
         counts_note: Sentence on a difference in counting, if there is one.
+        training: Images that the network was trained on, such as DIV2K; None if not noted.
+        doubt: What is not certain about where the figures come from; None for nothing.
     """
 
     source: str
@@ -59,6 +61,8 @@ class Published:
     mult_adds: float | None
     sets: dict[str, PublishedSet]
     counts_note: str | None = None
+    training: str | None = None
+    doubt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,17 +81,19 @@ class NetworkInfo:
         name: Name in the option file.
         network_g: Options of the network.
         weights: File of weights; None if only the cost is measured.
-        counts: Counts; None if counting failed.
+        counts: Counts.
         published: Published figures, if any.
         number: Place in the option file, from 0: gives the color, so that a network keeps it in other reports.
+        found: What was found out of a network that its file describes: architecture, program, scale, unit of sizes.
     """
 
     name: str
     network_g: dict[str, Any]
     weights: Weights | None
-    counts: Counts | None
+    counts: Counts
     published: Published | None
     number: int = 0
+    found: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,7 @@ class SetQuality:
         reference: Name of the baseline without a network: `bicubic` or `input`.
         results: Network -> its quality; `reference` first.
         comparisons: Comparisons of every two networks.
+        comparable: Whether it was measured as published figures are: on all images of the set, by the same protocol.
     """
 
     name: str
@@ -156,6 +163,7 @@ class SetQuality:
     reference: str
     results: dict[str, NetworkQuality]
     comparisons: Sequence[Comparison]
+    comparable: bool = False
 
 
 @dataclass(frozen=True)
@@ -268,6 +276,7 @@ class Results:
         costs: In the order of the option file.
         strips: In the order of the option file.
         notes: Missing files and folders that the option file names, one line each.
+        literature: Published figures at this scale, by the name of the network, measured or not.
     """
 
     name: str
@@ -283,6 +292,7 @@ class Results:
     costs: Sequence[CaseCost]
     strips: Sequence[Strip]
     notes: Sequence[str] = ()
+    literature: Mapping[str, Published] = field(default_factory=dict)
 
 
 def psnr_metric(metrics: Mapping[str, Mapping[str, Any]]) -> str | None:

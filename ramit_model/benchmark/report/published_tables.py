@@ -53,15 +53,15 @@ def _published_counts(results: Results) -> Table:
         known, counts = network.published, network.counts
         if known is None or (known.parameters is None and known.mult_adds is None):
             continue
-        comparable = counts is not None and _is_published_output(counts, results.scale)
+        comparable = _is_published_output(counts, results.scale)
         rows.append(
             [
                 network.name,
-                *_beside(counts.parameters if counts else None, known.parameters, 1e3, 1),
-                *_beside(counts.mult_adds if counts else None, known.mult_adds, 1e9, 2, comparable=comparable),
+                *_beside(counts.parameters, known.parameters, 1e3, 1),
+                *_beside(counts.mult_adds, known.mult_adds, 1e9, 2, comparable=comparable),
             ]
         )
-        if counts and known.mult_adds is not None and not comparable:
+        if counts.mult_adds is not None and known.mult_adds is not None and not comparable:
             size = f"{size_text(counts.output)}; published ones at {size_text(PUBLISHED_OUTPUT)}"
             notes.append(f"{network.name}: Mult-Adds were measured at an output of {size}.")
         notes += _source_notes([network])
@@ -88,6 +88,10 @@ def _is_published_output(counts: Counts, scale: int) -> bool:
 
 
 def _source_notes(networks: Iterable[NetworkInfo]) -> list[str]:
-    return [
-        f"Published figures of {network.name}: {network.published.source}." for network in networks if network.published
-    ]
+    notes = []
+    for network in networks:
+        if known := network.published:
+            facts = [f"trained on {known.training}"] if known.training else []
+            facts += [known.doubt] if known.doubt else []
+            notes.append(f"Published figures of {network.name}: {'; '.join([known.source, *facts])}.")
+    return notes
