@@ -41,11 +41,12 @@ def csv_rows(results: Results) -> list[CsvRow]:
 
 
 def _network_rows(network: NetworkInfo) -> Iterator[CsvRow]:
-    if counts := network.counts:
-        row = CsvRow("counts", network.name, case=f"output {size_text(counts.output)}")
-        yield row._replace(case="", quantity="parameters", value=counts.parameters)
-        yield row._replace(quantity="mult_adds", value=counts.mult_adds)
-        yield row._replace(quantity="activations", value=counts.activations)
+    counts = network.counts
+    row = CsvRow("counts", network.name, case=f"output {size_text(counts.output)}")
+    yield row._replace(case="", quantity="parameters", value=counts.parameters)
+    for quantity, value in (("mult_adds", counts.mult_adds), ("activations", counts.activations)):
+        if value is not None:
+            yield row._replace(quantity=quantity, value=value)
     if known := network.published:
         row = CsvRow("published", network.name)
         if known.parameters is not None:

@@ -1,15 +1,10 @@
 """Plots of a benchmark as SVG: PSNR over cost for each image set, and speed relative to the baseline for each case."""
 
-import io
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import matplotlib
-from matplotlib.figure import Figure
-
-from ramit_model.benchmark.report.plot_style import time_unit
+from ramit_model.benchmark.report.plot_style import as_svg, file_names, plain_settings, time_unit
 from ramit_model.benchmark.report.scatter import Point, draw_points
 from ramit_model.benchmark.report.speed_bars import describe_speed, draw_speed
 from ramit_model.benchmark.results import Results, SetQuality, psnr_metric
@@ -30,12 +25,8 @@ def draw_plots(results: Results) -> dict[str, tuple[bytes, str]]:
         Path below the folder of the report, such as `plots/Set5_psnr_over_mult_adds.svg` -> (SVG, alternative text).
     """
     files = {}
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # ignore the settings of the user
-        # Glyphs become paths, so that every viewer shows the same; the salt makes the same plot the same bytes.
-        matplotlib.rc("svg", fonttype="path", hashsalt="ramit")
-        matplotlib.rc("font", family="DejaVu Sans", size=9)
-        file_names = _file_names(dataset.name for dataset in results.datasets)
+    with plain_settings():
+        safe = file_names(dataset.name for dataset in results.datasets)
         for dataset in results.datasets:
             for cost in _costs(results):
                 points = _points(results, dataset, cost.values)
@@ -43,37 +34,20 @@ def draw_plots(results: Results) -> dict[str, tuple[bytes, str]]:
                     title = _title(dataset, points)
                     figure = draw_points(points, title=title, x_label=cost.label, sized=cost.name != "parameters")
                     alternative = f"{title}, over {cost.label}. {_describe(points)}."
-                    file = f"plots/{file_names[dataset.name]}_psnr_over_{cost.name}.svg"
-                    files[file] = (_svg(figure, title), alternative)
+                    file = f"plots/{safe[dataset.name]}_psnr_over_{cost.name}.svg"
+                    files[file] = (as_svg(figure, title), alternative)
         speed = draw_speed(results)
         if speed is not None:
-            files["plots/speed.svg"] = (_svg(speed, "Speed"), describe_speed(results))
+            files["plots/speed.svg"] = (as_svg(speed, "Speed"), describe_speed(results))
     return files
-
-
-def _file_names(names: Iterable[str]) -> dict[str, str]:
-    """File names of image sets, distinct even on file systems that ignore case."""
-    safe: dict[str, str] = {}
-    for name in names:
-        plain = re.sub(r"[^A-Za-z0-9_+-]+", "_", name)
-        taken = {other.lower() for other in safe.values()}
-        candidates = (plain, *(f"{plain}_{number}" for number in range(2, len(safe) + 3)))
-        safe[name] = next(candidate for candidate in candidates if candidate.lower() not in taken)
-    return safe
-
-
-def _svg(figure: Figure, title: str) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
-    return content.getvalue()
 
 
 def _costs(results: Results) -> list[CostAxis]:
     """Mult-Adds, latency in the first case of each device, parameters."""
-    counts = {network.name: network.counts for network in results.networks if network.counts is not None}
+    counts = {network.name: network.counts for network in results.networks}
     outputs = {count.output for count in counts.values()}
     at = " at {}x{} output".format(*outputs.pop()) if len(outputs) == 1 else ""
-    mult_adds = {name: count.mult_adds / 1e9 for name, count in counts.items()}
+    mult_adds = {name: count.mult_adds / 1e9 for name, count in counts.items() if count.mult_adds is not None}
     costs = [CostAxis("mult_adds", f"Mult-Adds (G){at}", mult_adds)]
     devices = set()
     for cost in results.costs:
@@ -113,7 +87,7 @@ def _points(results: Results, dataset: SetQuality, costs: dict[str, float]) -> l
             x=costs[network.name],
             psnr=psnr[network.name],
             published=network.name not in measured,
-            parameters=network.counts.parameters if network.counts is not None else None,
+            parameters=network.counts.parameters,
             number=network.number,
         )
         for network in results.networks

@@ -1,4 +1,4 @@
-"""Files of a report: JSON, CSV, Markdown, LaTeX, plots, strips, and one page with everything."""
+"""Files of a report: JSON, CSV, Markdown, LaTeX, plots (one also as PDF), strips, and one page with everything."""
 
 import json
 import math
@@ -9,6 +9,7 @@ from typing import Any
 
 from ramit_model.benchmark.report.long_format import write_csv
 from ramit_model.benchmark.report.page import page
+from ramit_model.benchmark.report.paper_figure import draw_paper_figures
 from ramit_model.benchmark.report.plots import draw_plots
 from ramit_model.benchmark.report.renderings import latex_report, markdown_report
 from ramit_model.benchmark.results import Results
@@ -26,7 +27,8 @@ def write_report(results: Results, strips: Mapping[str, bytes], out: Path) -> No
         strips: `Strip.file` -> PNG.
         out: Folder of the benchmark.
     """
-    pictures = draw_plots(results)
+    papers = draw_paper_figures(results)
+    pictures = {f"{path}.svg": (figure.svg, figure.text) for path, figure in papers.items()} | draw_plots(results)
     for strip in results.strips:
         caption = f"{strip.image} of {strip.dataset}: GT with the crop marked, then the crop of GT and of each result"
         pictures[strip.file] = (strips[strip.file], caption)
@@ -37,7 +39,9 @@ def write_report(results: Results, strips: Mapping[str, bytes], out: Path) -> No
         "report.tex": latex_report(results),
         PAGE: page(results, pictures),
     }
-    for name, (content, _) in pictures.items():
+    files = {name: content for name, (content, _) in pictures.items()}
+    files |= {f"{path}.pdf": figure.pdf for path, figure in papers.items()}
+    for name, content in files.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(content, out / name)
     for name, text in texts.items():

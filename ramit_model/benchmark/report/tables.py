@@ -39,15 +39,18 @@ def overview(results: Results) -> Table:
 
     The baseline without a network comes first. Only networks that restored all images compete for a mark.
     """
-    counts = {network.name: network.counts for network in results.networks if network.counts}
+    counts = {network.name: network.counts for network in results.networks}
     outputs = {count.output for count in counts.values()}
     columns: dict[str, Mapping[str, Cell]] = {
         "Parameters, K": {name: fixed(count.parameters / 1e3, 1) for name, count in counts.items()},
         f"Mult-Adds, G{_output_note(outputs)}": {
             name: fixed(count.mult_adds / 1e9, 2) + _output_note([count.output], when=len(outputs) > 1)
             for name, count in counts.items()
+            if count.mult_adds is not None
         },
-        "Activations, M": {name: fixed(count.activations / 1e6, 1) for name, count in counts.items()},
+        "Activations, M": {
+            name: fixed(count.activations / 1e6, 1) for name, count in counts.items() if count.activations is not None
+        },
     }
     for dataset in results.datasets:
         metrics = metric_names(dataset)
@@ -61,6 +64,12 @@ def overview(results: Results) -> Table:
         first = results.costs[0]
         columns |= first_times(first, results.baseline)
         notes.append(f"Time: median, {first.case.words}. {ratio_note(results.baseline)}")
+    notes += [f"{network.name}: {network.found}." for network in results.networks if network.found]
+    notes += [
+        f"{network.name}: Mult-Adds and activations were not counted."
+        for network in results.networks
+        if network.counts.mult_adds is None
+    ]
     notes += results.notes
     references = dict.fromkeys(dataset.reference for dataset in results.datasets)
     names = dict.fromkeys([*references, *(network.name for network in results.networks)])
