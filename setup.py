@@ -106,6 +106,8 @@ setup(
     ],
     extras_require={
         "spandrel": ["spandrel>=0.4.2"],
+        # LPIPS and DISTS; earlier ones have no DISTS, or other modules.
+        "metrics": ["torchmetrics>=1.9,<2"],
         # torch 2.13 exports for any size.
         "export": ["torch>=2.13", "onnx>=1.18", "onnxscript>=0.5.4", "onnxruntime>=1.22"],
         "openvino": ["openvino>=2025.2"],
@@ -116,6 +118,7 @@ setup(
             "pytest-xdist>=3.6.1",
             "jsonschema>=4.20",
             "spandrel>=0.4.2",
+            "torchmetrics>=1.9,<2",
             "onnx>=1.18",
             "onnxscript>=0.5.4",
             "onnxruntime>=1.22",

@@ -201,18 +201,24 @@ CHANGES = (
 )
 """Every change made to BasicSR from outside."""
 
-NETWORKS = {"RAMiT": "ramit_arch.ramit_arch", "NGswin": "ramit_arch.ngswin_arch"}
-"""Our networks and their modules, which know nothing of BasicSR; entered into its ARCH_REGISTRY."""
+NETWORKS = {
+    "RAMiT": "ramit_arch.ramit_arch",
+    "NGswin": "ramit_arch.ngswin_arch",
+    "spandrel": "ramit_model.inference.foreign.spandrel_network",
+    "onnx": "ramit_model.inference.foreign.onnx_network",
+}
+"""Our networks, and functions that load those of others, with their modules; entered into BasicSR's ARCH_REGISTRY."""
 
 SELF_REGISTERING = (
     "ramit_model.data.clean",
     "ramit_model.data.paired",
     "ramit_model.data.photos",
     "ramit_model.data.single",
+    "ramit_model.inference.perceptual_metrics",
     "ramit_model.training.image_losses",
     "ramit_model.training.restoration_model",
 )
-"""Modules with data sets and models; they derive from BasicSR's classes and enter themselves."""
+"""Modules with data sets, models, losses and metrics, which enter themselves into BasicSR's registries."""
 
 NAMES = {
     "ARCH_REGISTRY": "basicsr.utils.registry",

@@ -4,20 +4,18 @@ import importlib.util
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import ramit_model
-from ramit_model.benchmark import published
+from ramit_model.benchmark.networks import Network, leave_out_missing, read_network
 from ramit_model.benchmark.results import PYTORCH, Case
-from ramit_model.benchmark.schema import BLOCKS, BenchmarkNetwork, BenchmarkOptions, BenchmarkVal, Cost, Strip
+from ramit_model.benchmark.schema import BLOCKS, BenchmarkOptions, BenchmarkVal, Cost, Strip
 from ramit_model.config.checks import (
     check_compiler,
     check_dataset,
     check_device,
     check_metrics,
     check_name,
-    check_network,
     check_set_names,
 )
 from ramit_model.config.option_file import Options
@@ -34,27 +32,6 @@ EXPORTED = ("forward", "cpu", "float32", "contiguous", False)
 
 PARTS = ("quality", "cost")
 """Values of `--only` besides networks and data sets."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network to measure.
-
-    Attributes:
-        name: Name in the option file.
-        network_g: Options of the network.
-        weights: File; None to measure no quality.
-        param_key: Key of the weights in a BasicSR file.
-        published: Entry of the published figures, or None.
-        number: Place in the option file, from 0, those that were left out counted: gives the color.
-    """
-
-    name: str
-    network_g: Options
-    weights: str | None
-    param_key: str | None
-    published: str | None
-    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -151,15 +128,18 @@ def load_plan(
     options.setdefault("num_gpu", "auto")
     options.setdefault("datasets", {})
     check_device(options, file)
-    missing = _leave_out_missing(options, only)
+    with_quality = not set(PARTS) & set(only) or "quality" in only
+    missing = leave_out_missing(options, only, with_quality=with_quality)
     if missing and not incomplete:
         remedy = f"{file}: give the paths, or say --incomplete to do without what is not there"
         raise InputError("\n".join([*(f"{file}: {line}" for line in missing), remedy]))
+    if not options["networks"]:
+        raise InputError(f"{file}: networks: no file of any is there, so there is nothing to measure")
     for name in (BICUBIC, INPUT):
         if name in options["networks"]:
             raise InputError(f"{file}: networks.{name}: is what networks are compared with; call this one otherwise")
     networks = [
-        replace(_network(name, block, options, file), number=order.index(name))
+        replace(read_network(name, block, options, file), number=order.index(name))
         for name, block in options["networks"].items()
     ]
     baseline = options.get("baseline") or networks[0].name
@@ -189,47 +169,6 @@ def load_plan(
         missing=missing,
     )
     return _restrict(plan, only, file)
-
-
-def _leave_out_missing(options: Options, only: Sequence[str]) -> list[str]:
-    """Leave out weights and test sets that are not there, in place; returns a line for each that takes part."""
-    lines = []
-    with_quality = not set(PARTS) & set(only) or "quality" in only
-    networks = set(options["networks"]) & set(only) or set(options["networks"])
-    sets = [str(block.get("name")) for block in options["datasets"].values()]
-    # With a noise level or without: sets are named either way.
-    named = {name for name in sets if any(word == name or word.startswith(f"{name}_sigma") for word in only)}
-    for name, block in options["networks"].items():
-        weights = block.get("weights")
-        if isinstance(weights, str) and not Path(weights).expanduser().is_file():
-            if name in networks and with_quality:
-                lines.append(f"networks.{name}.weights: {weights}: no such file")
-            block["weights"] = None
-    for phase, block in list(options["datasets"].items()):
-        for key in ("dataroot_gt", "dataroot_lq"):
-            root = block.get(key)
-            if isinstance(root, str) and not Path(root).expanduser().is_dir():
-                if with_quality and (not named or block.get("name") in named):
-                    lines.append(f"datasets.{phase}.{key}: {root}: no such folder")
-                del options["datasets"][phase]
-                break
-    return lines
-
-
-def _network(name: str, block: Options, options: Options, file: str) -> Network:
-    where = f"{file}: networks.{name}"
-    check_schema(BenchmarkNetwork, block, f"{where}.")
-    check_network({**options, "network_g": block["network_g"]}, where)
-    figures = block.get("published")
-    if figures is not None and figures not in published.names():
-        raise InputError(f"{where}.published: nothing is known as {figures!r}{suggest(figures, published.names())}")
-    return Network(
-        name=name,
-        network_g=block["network_g"],
-        weights=block.get("weights"),
-        param_key=block.get("param_key", "params"),
-        published=figures,
-    )
 
 
 def _check_val(options: Options, file: str) -> Options:

@@ -20,6 +20,8 @@ from ramit_model.config.training_checks import check_training
 from ramit_model.config.trials import attempt, try_losses, try_metrics
 from ramit_model.config.validation import check_arguments, check_kinds, check_schema, find, suggest
 from ramit_model.data.patches import PATCH_DATASETS
+from ramit_model.inference.foreign import is_foreign
+from ramit_model.inference.perceptual_metrics import LOWER_IS_BETTER, better_of
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import check_folder
 from ramit_model.system.surroundings import check_shared_memory
@@ -50,6 +52,8 @@ def check_options(options: Options, file: str, is_train: bool) -> None:
     find(MODEL_REGISTRY, options["model_type"], f"{file}: model_type")
     check_device(options, file)
     check_network(options, file)
+    if is_foreign(options["network_g"]):
+        _check_foreign(options, file, is_train)
     for phase, dataset in options["datasets"].items():
         check_dataset(dataset, phase, options, file, is_train)
     if is_train and "train" not in options["datasets"]:
@@ -151,6 +155,8 @@ def check_metrics(metrics: Options, file: str) -> None:
             raise InputError(f"{where}.crop_border: must be a whole number from 0 up, not {border!r}")
         if metric.get("better", "higher") not in ("higher", "lower"):
             raise InputError(f"{where}.better: must be higher or lower, not {metric['better']!r}")
+        if metric["type"] in LOWER_IS_BETTER and better_of(metric) == "higher":
+            raise InputError(f"{where}.better: {metric['type']} is better when lower; write lower, or leave it out")
 
 
 def check_set_names(datasets: Options, file: str) -> None:
@@ -203,6 +209,11 @@ def check_network(options: Options, file: str) -> None:
                 built = network(**{key: value for key, value in block.items() if key != "type"})
         except (ValueError, TypeError, RuntimeError) as error:
             raise InputError(f"{file}: network_g: {str(error).splitlines()[0]}") from None
+    elif is_foreign(block):
+        try:
+            built = network(**{key: value for key, value in block.items() if key != "type"})
+        except InputError as error:
+            raise InputError(f"{file}: network_g.weights: {error}") from None
     else:
         with torch.random.fork_rng(devices=[]):  # others may read numbers from tensors, which meta tensors lack
             built = attempt(lambda arguments: network(**arguments), block, network, f"{file}: network_g")
@@ -217,6 +228,15 @@ def check_network(options: Options, file: str) -> None:
             where = f"{file}: train.warm_start.trainable"
             raise InputError(f"{where}: {name!r} is not a module of {block['type']}{suggest(name, modules)}")
     _check_channels(built, options, file)
+
+
+def _check_foreign(options: Options, file: str, is_train: bool) -> None:
+    """Refuse what a network that a file describes cannot do."""
+    kind = options["network_g"]["type"]
+    if is_train:
+        raise InputError(f"{file}: network_g.type: {kind} is for tests and benchmarks; train with a registered network")
+    if options["path"].get("pretrain_network_g") is not None:
+        raise InputError(f"{file}: path.pretrain_network_g: type {kind} has its file in network_g.weights; write ~")
 
 
 def _check_channels(network: Any, options: Options, file: str) -> None:

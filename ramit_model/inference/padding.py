@@ -39,11 +39,25 @@ def pad_symmetric(x: Tensor, unit: int) -> Tensor:
     Returns:
         (..., ceil(H / unit) * unit, ceil(W / unit) * unit)
     """
-    for axis in (-2, -1):
+    height, width = x.shape[-2:]
+    return pad_to(x, height + -height % unit, width + -width % unit)
+
+
+def pad_to(x: Tensor, height: int, width: int) -> Tensor:
+    """Reflect as `pad_symmetric` does, up to a size.
+
+    Args:
+        x: (..., H, W), H and W from 1 up.
+        height: At least H.
+        width: At least W.
+
+    Returns:
+        (..., height, width)
+    """
+    for axis, padded in ((-2, height), (-1, width)):
         size = x.shape[axis]
-        padding = -size % unit
-        if padding:
-            x = x.index_select(axis, mirror_index(size, size + padding).to(x.device))
+        if padded > size:
+            x = x.index_select(axis, mirror_index(size, padded).to(x.device))
     return x
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from ramit_model.basicsr_bridge import SRModel, get_root_logger, master_only
 from ramit_model.basicsr_changes import note_problems
 from ramit_model.inference import evaluation
+from ramit_model.inference.foreign.network import ForeignNetwork
 from ramit_model.inference.memory_model import check_memory
 from ramit_model.inference.padding import size_unit
 from ramit_model.inference.restoring import restore_pixels
@@ -58,7 +59,8 @@ class EvaluatedModel(SRModel):
         """Log the layers, and say how large the network is."""
         super().print_network(net)
         bare = self.get_bare_model(net)
-        size = sum(parameter.numel() for parameter in bare.parameters())
+        of_others = bare.parameters_in_file if isinstance(bare, ForeignNetwork) else None
+        size = of_others or sum(parameter.numel() for parameter in bare.parameters())
         get_root_logger().info(f"network: {type(bare).__name__}, {size:,} parameters")
 
     def test(self, tiling: Tiling | None = None) -> None:

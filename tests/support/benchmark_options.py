@@ -11,7 +11,7 @@ from basicsr.archs import build_network
 from helpers import TINY, metrics
 
 from ramit_model.benchmark import run
-from ramit_model.benchmark.measure import cost, fingerprints, quality, restoring
+from ramit_model.benchmark.measure import cost, counting, fingerprints, quality, restoring
 
 NETWORKS = {
     "tiny": TINY,
@@ -60,9 +60,9 @@ def measure_in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         started.append((function, *args))
         return function(*args, **kwargs)
 
-    for module in (quality, cost):
+    for module in (quality, cost, run):
         monkeypatch.setattr(module, "isolated", here)
-    for module in (restoring, cost):
+    for module in (restoring, cost, counting):
         monkeypatch.setattr(module, "prepare_process", lambda: None)
     monkeypatch.setattr(run, "be_quiet", lambda: None)
     # Files are taken to stay as they are for as long as a command runs.

@@ -12,14 +12,18 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ramit_model.basicsr_bridge import build_network
+from ramit_model.benchmark.measure.counting import channels_of
 from ramit_model.benchmark.measure.fingerprints import case_facts, network_fingerprint
 from ramit_model.benchmark.measure.isolation import KilledError, be_quiet, isolated, prepare_process
 from ramit_model.benchmark.measure.measurements import Measurements, key_of
 from ramit_model.benchmark.measure.runtimes import run_elsewhere
-from ramit_model.benchmark.plan import Network, Plan
+from ramit_model.benchmark.networks import Network
+from ramit_model.benchmark.plan import Plan
 from ramit_model.benchmark.results import OUT_OF_MEMORY, PYTORCH, Case, CaseCost, NetworkCost
 from ramit_model.benchmark.statistics import paired_ratios, quartiles
 from ramit_model.config.option_file import Options
+from ramit_model.inference.foreign.network import ForeignNetwork
+from ramit_model.inference.foreign.onnx_network import OnnxNetwork
 from ramit_model.inference.padding import pad_symmetric, run_padded, size_unit
 from ramit_model.inference.precision import autocast
 from ramit_model.system.errors import one_line
@@ -149,7 +153,10 @@ class Runner:
         self.device = torch.device(case.device)
         torch.manual_seed(0)
         layout = torch.channels_last if case.memory_format == "channels_last" else torch.contiguous_format
-        self.network: nn.Module = build_network(deepcopy(network_g)).to(self.device, memory_format=layout)
+        built = build_network(deepcopy(network_g))
+        if isinstance(built, ForeignNetwork):
+            _check_supported(built, case)
+        self.network: nn.Module = built.to(self.device, memory_format=layout)
         self.unit = size_unit(self.network, network_g)
         channels = channels_of(self.network, network_g)
         lq = torch.rand(case.batch, channels, case.height, case.width)
@@ -163,7 +170,7 @@ class Runner:
         else:
             self.network.eval()
         self.forward: Callable[[Tensor], Tensor] = self.network
-        if case.runtime != PYTORCH:
+        if case.runtime != PYTORCH and not isinstance(built, OnnxNetwork):
             self.forward = run_elsewhere(self.network, case.runtime, pad_symmetric(self.lq, self.unit))
 
     def __call__(self) -> None:
@@ -204,10 +211,18 @@ class Runner:
         self.scaler.update()
 
 
-def channels_of(network: nn.Module, network_g: Options) -> int:
-    """Channels of a network's input: an attribute of ours, an option of BasicSR's."""
-    told: int = network_g.get("in_chans") or network_g.get("num_in_ch") or 3
-    return int(getattr(network, "in_channels", told))
+def _check_supported(network: ForeignNetwork, case: Case) -> None:
+    """Refuse a case that a network of others is not made for; its times would mislead.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if case.precision not in network.precisions:
+        raise ValueError(f"no {case.precision}, says what loads it")
+    if network.trains:
+        return
+    if case.mode == "train" or case.device != "cpu" or case.compiled or case.runtime == "openvino":
+        raise ValueError("an ONNX file is only run by ONNX Runtime on the CPU")
 
 
 def probe(case: Case, network_g: Options, scale: int, *, keep_memory: bool = True) -> Iterator[dict[str, Any]]:

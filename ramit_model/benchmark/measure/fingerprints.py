@@ -11,9 +11,10 @@ from typing import Any
 
 from ramit_arch.kernels.cpu.library import library
 from ramit_model.benchmark.measure.machine import machine, versions
-from ramit_model.benchmark.plan import Network
+from ramit_model.benchmark.networks import Network
 from ramit_model.benchmark.results import PYTORCH, Case, Weights
 from ramit_model.config.validation import find
+from ramit_model.inference.foreign.network import versions_of
 
 CHUNK = 1 << 20
 CODE = {".py", ".cpp", ".h", ".so"}
@@ -44,13 +45,31 @@ def runtime_versions(cases: Iterable[Case]) -> dict[str, str]:
     return {package: version(package) for package in packages}
 
 
+def foreign_versions(networks: Iterable[Network]) -> dict[str, str]:
+    """Versions of the packages that load and run the networks of others."""
+    found: dict[str, str] = {}
+    for network in networks:
+        found |= versions_of(network.network_g["type"]) if network.is_foreign else {}
+    return found
+
+
 def weights_of(network: Network) -> Weights | None:
     """File of weights with its checksum; None without weights."""
     return Weights(network.weights, _sha256(Path(network.weights).expanduser())) if network.weights else None
 
 
 def network_fingerprint(network: Network, *, trained: bool) -> dict[str, Any]:
-    """Facts about a network for `key_of`: options, code and, if `trained`, weights. Its name does not matter."""
+    """Facts about a network for `key_of`: options, code and, if `trained`, weights. Its name does not matter.
+
+    The weights of a network that a file describes always matter, for they say which network it is.
+    """
+    if network.is_foreign:
+        weights = weights_of(network)
+        return {
+            "network_g": {**network.network_g, "weights": weights and weights.sha256},
+            "code": _code(network.network_g["type"]),
+            "versions": versions_of(network.network_g["type"]),
+        }
     weights = weights_of(network) if trained else None
     return {
         "network_g": network.network_g,

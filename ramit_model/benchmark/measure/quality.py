@@ -11,7 +11,8 @@ from ramit_model.benchmark.measure.image_sets import EvalImage, ImageSet
 from ramit_model.benchmark.measure.isolation import KilledError, isolated
 from ramit_model.benchmark.measure.measurements import Measurements, key_of
 from ramit_model.benchmark.measure.restoring import Task, restore_images
-from ramit_model.benchmark.plan import Network, Plan, StripPlan, reference_name
+from ramit_model.benchmark.networks import Network
+from ramit_model.benchmark.plan import Plan, StripPlan, reference_name
 from ramit_model.config.option_file import Options
 from ramit_model.system.occasional import bar_options
 
@@ -157,7 +158,7 @@ class Quality:
                 "scale": plan.scale,
                 "network_g": network.network_g,
                 "path": {
-                    "pretrain_network_g": str(Path(network.weights or "").expanduser()),
+                    "pretrain_network_g": None if network.is_foreign else str(Path(network.weights or "").expanduser()),
                     "strict_load_g": True,
                     "param_key_g": network.param_key,
                 },

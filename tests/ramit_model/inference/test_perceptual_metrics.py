@@ -108,7 +108,9 @@ def test_weights_that_cannot_be_fetched(
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
-    path = write_options({**testing_options(pairs), "val": {"metrics": {"lpips": {"type": "calculate_lpips"}}}})
+    options = testing_options(pairs)
+    options["val"]["metrics"] = {"lpips": {"type": "calculate_lpips"}}
+    path = write_options(options)
     with pytest.raises(InputError) as caught:
         load_options(path, is_train=False)
     line = str(caught.value)

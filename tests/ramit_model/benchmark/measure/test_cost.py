@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from basicsr.archs import build_network
 from benchmark_options import NETWORKS, benchmark_options, measure_in_this_process
 from helpers import changed
 
 from ramit_model.benchmark.measure import cost as module
-from ramit_model.benchmark.measure.cost import Runner, channels_of, measure_costs, probe, time_in_turn
+from ramit_model.benchmark.measure.cost import Runner, measure_costs, probe, time_in_turn
 from ramit_model.benchmark.measure.fingerprints import case_facts
 from ramit_model.benchmark.measure.isolation import KilledError, isolated
 from ramit_model.benchmark.measure.measurements import Measurements
@@ -155,19 +154,6 @@ def test_an_odd_size_is_padded() -> None:
     runner = Runner(replace(FORWARD, width=17, height=9), NETWORKS["tiny"], 2)
     assert runner.lq.shape == (1, 3, 9, 17)
     assert all(side % (2 * runner.unit) == 0 for side in output(runner).shape[-2:])
-
-
-@pytest.mark.parametrize(
-    ("network_g", "channels"),
-    [
-        (NETWORKS["tiny"], 3),
-        ({**NETWORKS["tiny"], "scale": 1, "task": "GDN"}, 1),
-        (NETWORKS["plain"], 3),
-        ({**NETWORKS["plain"], "num_in_ch": 1, "num_out_ch": 1}, 1),
-    ],
-)
-def test_channels(network_g: dict[str, Any], channels: int) -> None:
-    assert channels_of(build_network(dict(network_g)), network_g) == channels
 
 
 # In turn --------------------------------------------------------------------------------------------------------------

@@ -2,16 +2,20 @@
 
 import functools
 import re
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from basicsr.archs import build_network
 from basicsr.archs.swinir_arch import SwinIR
+from benchmark_options import NETWORKS
 from helpers import REPOSITORY, network, recorded
 from torch import nn
 from torch.nn import functional as F
 
-from ramit_model.benchmark.measure.counting import count
+from ramit_model.benchmark.measure import counting as module
+from ramit_model.benchmark.measure.counting import channels_of, count, count_by_running
 
 COMPLEXITY = recorded("complexity")
 
@@ -125,3 +129,24 @@ def test_a_network_that_looks_at_values_cannot_be_counted() -> None:
 
     with pytest.raises(RuntimeError, match="meta"):
         count(Peeks(), channels=3, scale=1, unit=1)
+
+
+@pytest.mark.parametrize(
+    ("network_g", "channels"),
+    [
+        (NETWORKS["tiny"], 3),
+        ({**NETWORKS["tiny"], "scale": 1, "task": "GDN"}, 1),
+        (NETWORKS["plain"], 3),
+        ({**NETWORKS["plain"], "num_in_ch": 1, "num_out_ch": 1}, 1),
+    ],
+)
+def test_channels(network_g: dict[str, Any], channels: int) -> None:
+    assert channels_of(build_network(dict(network_g)), network_g) == channels
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_network_that_needs_data_is_counted_by_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "prepare_process", lambda: None)
+    options = {"type": "MSRResNet", "num_feat": 4, "num_block": 1, "upscale": 2}
+    (by_running,) = count_by_running(options, 2)
+    assert by_running == count(build_network(dict(options)), channels=3, scale=2, unit=1)

@@ -14,7 +14,7 @@ import ramit_model
 from ramit_model.benchmark.measure import fingerprints
 from ramit_model.benchmark.measure.fingerprints import environment, network_fingerprint, weights_of
 from ramit_model.benchmark.measure.measurements import key_of
-from ramit_model.benchmark.plan import Network
+from ramit_model.benchmark.networks import Network
 
 
 @pytest.fixture(autouse=True)
