@@ -14,10 +14,10 @@ from ramit_model.config.checks import (
     check_compiler,
     check_dataset,
     check_device,
-    check_metrics,
     check_name,
     check_set_names,
 )
+from ramit_model.config.metrics import check_metrics
 from ramit_model.config.option_file import Options
 from ramit_model.config.options import expand_sigma_sets, read_options
 from ramit_model.config.trials import try_metrics

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ramit_model.config.metrics import check_metrics
 from ramit_model.config.option_file import Options
 from ramit_model.config.photo_sets import check_photos
 from ramit_model.config.schema import (
@@ -21,7 +22,6 @@ from ramit_model.config.trials import attempt, try_losses, try_metrics
 from ramit_model.config.validation import check_arguments, check_kinds, check_schema, find, suggest
 from ramit_model.data.patches import PATCH_DATASETS
 from ramit_model.inference.foreign import is_foreign
-from ramit_model.inference.perceptual_metrics import LOWER_IS_BETTER, better_of
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import check_folder
 from ramit_model.system.surroundings import check_shared_memory
@@ -139,24 +139,6 @@ def _check_logger(logger: Options, where: str) -> None:
         if importlib.util.find_spec(package) is None:
             off = "false" if key == "use_tb_logger" else "~"
             raise InputError(f"{where}.{key}: {package} is not installed; pip install {package}, or write {key}: {off}")
-
-
-def check_metrics(metrics: Options, file: str) -> None:
-    """Check that metrics are registered and have the arguments that they take."""
-    from ramit_model.basicsr_bridge import METRIC_REGISTRY
-
-    for name, metric in metrics.items():
-        where = f"{file}: val.metrics.{name}"
-        function = find(METRIC_REGISTRY, metric["type"], f"{where}.type")
-        check_arguments(function, metric, where, ignore=("type", "better"), given=("img", "img2"))
-        check_kinds(function, metric, where)
-        border = metric.get("crop_border", 0)
-        if type(border) is not int or border < 0:
-            raise InputError(f"{where}.crop_border: must be a whole number from 0 up, not {border!r}")
-        if metric.get("better", "higher") not in ("higher", "lower"):
-            raise InputError(f"{where}.better: must be higher or lower, not {metric['better']!r}")
-        if metric["type"] in LOWER_IS_BETTER and better_of(metric) == "higher":
-            raise InputError(f"{where}.better: {metric['type']} is better when lower; write lower, or leave it out")
 
 
 def check_set_names(datasets: Options, file: str) -> None:

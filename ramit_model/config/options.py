@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel
 
 from ramit_model.config.checks import check_options, check_set_names
+from ramit_model.config.metrics import say_what_is_better
 from ramit_model.config.option_file import Options, override, read_yaml
 from ramit_model.config.photo_sets import makes_noise, share_photos
 from ramit_model.config.schema import CHECKED_MODELS, CLEAN, TestOptions, TrainOptions
 from ramit_model.config.text_options import is_text
 from ramit_model.config.validation import check_numbers_as_text, check_schema
-from ramit_model.inference.perceptual_metrics import better_of
 from ramit_model.system.errors import InputError
 from ramit_model.system.paths import expand
 
@@ -89,9 +89,7 @@ def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterab
     expand_sigma_sets(options, str(path))
     check_set_names(options["datasets"], str(path))
     find_weights(options, str(path))
-    for metric in ((options.get("val") or {}).get("metrics") or {}).values():
-        if better_of(metric) == "lower":
-            metric["better"] = "lower"  # BasicSR takes higher values for better where nothing is said
+    say_what_is_better((options.get("val") or {}).get("metrics") or {})
     return options
 
 
