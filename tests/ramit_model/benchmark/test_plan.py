@@ -82,7 +82,7 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
     "unknown precision": ("cost.precisions", ["fp16"], ["cost.precisions[0]", "float16", "'fp16'"]),
     "unknown memory format": ("cost.memory_formats", ["nhwc"], ["cost.memory_formats[0]", "channels_last"]),
     "an input of one side": ("cost.inputs", [[64]], ["cost.inputs[0]"]),
-    "an empty input": ("cost.inputs", [[64, 0]], ["cost.inputs[0].1", "greater than 0"]),
+    "an empty input": ("cost.inputs", [[64, 0]], ["cost.inputs[0][1]", "greater than 0"]),
     "no runs": ("cost.runs", 0, ["cost.runs", "greater than 0"]),
     "fewer than no warm-up": ("cost.warmup", -1, ["cost.warmup"]),
     "TF32 on a CPU": ("cost.precisions", ["tf32"], ["cost.precisions: tf32 needs a GPU", "add float32"]),
@@ -93,7 +93,7 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
     "misspelt key of a strip": ("strips", [{"dataset": "pairs", "img": "p1"}], ["strips.0.img", "did you mean image?"]),
     "strip of no set": ("strips", [{"image": "p1"}], ["strips.0.dataset: is missing"]),
     "a crop of three numbers": ("strips", [{"dataset": "pairs", "crop": [1, 2, 3]}], ["strips.0.crop"]),
-    "a crop of parts": ("strips", [{"dataset": "pairs", "crop": [0, 0, 8, 1.5]}], ["strips.0.crop.3", "integer"]),
+    "a crop of parts": ("strips", [{"dataset": "pairs", "crop": [0, 0, 8, 1.5]}], ["strips.0.crop[3]", "integer"]),
 }
 
 
