@@ -19,7 +19,7 @@ from ramit_model.config.schema import (
 )
 from ramit_model.config.training_checks import check_training
 from ramit_model.config.trials import attempt, try_losses, try_metrics
-from ramit_model.config.validation import check_arguments, check_kinds, check_schema, find, suggest
+from ramit_model.config.validation import check_arguments, check_schema, find, suggest
 from ramit_model.data.patches import PATCH_DATASETS
 from ramit_model.inference.foreign import is_foreign
 from ramit_model.system.errors import InputError
