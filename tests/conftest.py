@@ -22,6 +22,7 @@ FAST = {
     *("bicubic", "estimate", "families", "image_files", "journal", "listing", "lmdb_writer", "manifest"),
     *("sources", "stores", "files", "doctests", "readme", "recipes", "layout"),
     *("mobivari", "gather", "degradation", "patches", "padding", "tiling", "evaluation"),
+    *("photo_listing", "photo_sets", "decoded"),
     *("options", "reference", "trials", "plan", "published", "statistics", "measurements"),
     *("jobs", "pipeline", "reading", "writing", "pairing", "own_images", "headers", "paths"),
     *("long_format", "page", "renderings", "tables", "schedule", "progress", "validation_history", "checkpoint"),

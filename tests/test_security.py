@@ -35,6 +35,7 @@ from ramit_model.config.option_file import override, read_yaml
 from ramit_model.config.options import load_options
 from ramit_model.data.clean import CleanImageDataset
 from ramit_model.data.paired import PairedRestorationDataset
+from ramit_model.data.photos import PhotoDataset
 from ramit_model.data.single import SingleRestorationDataset
 from ramit_model.inference.opened import open_network
 from ramit_model.inference.pictures.picture import PictureError
@@ -266,6 +267,7 @@ def test_pictures_that_claim_gigapixels(kind: str, tmp_path: Path) -> None:
         lambda: CleanImageDataset(opt | roots)[0],
         lambda: PairedRestorationDataset(opt | roots)[0],
         lambda: SingleRestorationDataset(opt | roots)[0],
+        lambda: PhotoDataset(opt | roots)[0],
     ]
     for read in readers:
         refused = False

@@ -84,7 +84,7 @@ def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterab
     model_type = options.get("model_type")
     if model_type is None or model_type in CHECKED_MODELS:
         check_schema(schema, options, f"{path}: ")
-    share_photos(options)
+    share_photos(options, str(path))
     check_options(options, str(path), is_train)
     expand_sigma_sets(options, str(path))
     check_set_names(options["datasets"], str(path))

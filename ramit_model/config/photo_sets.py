@@ -3,31 +3,43 @@
 from typing import Any
 
 from ramit_model.config.option_file import Options
-from ramit_model.config.schema import PHOTOS, PhotoDataset, PhotoTrainDataset
+from ramit_model.config.schema import PHOTOS
 from ramit_model.data.photo_listing import TENTH
 from ramit_model.system.errors import InputError
 
-OWN = frozenset(("name", "type", "phase", "sigma", "crop"))
-"""Options of a validation set that are its own, even where it takes the photos that a training holds out."""
+SHARED = ("dataroot_gt", "dataroot_lq", "meta_info_file", "key", "filename_tmpl", "color", "shrink", "held_out")
+"""Options that a validation set has from the training set whose photos it takes."""
 
 
-def share_photos(options: Options) -> None:
+def share_photos(options: Options, file: str) -> None:
     """Give validation sets of photos without a folder what `datasets.train` holds out, in place.
 
     Where no validation takes these, none is held out. Options that are not what the schema wants are left to its check.
+
+    Raises:
+        InputError: A validation set states another way to read these photos.
     """
     datasets = options.get("datasets")
     train = datasets.get("train") if isinstance(datasets, dict) else None
     if not isinstance(datasets, dict) or not isinstance(train, dict) or train.get("type") != PHOTOS:
         return
-    sharing = [block for phase, block in datasets.items() if phase.partition("_")[0] == "val" and _is_open(block)]
+    sharing = {
+        phase: block for phase, block in datasets.items() if phase.partition("_")[0] == "val" and _is_open(block)
+    }
     held_out = train.get("held_out", TENTH)
     if not sharing and not any(isinstance(block, dict) and block.get("held_out") for block in datasets.values()):
         held_out = 0
     train["held_out"] = held_out
-    for block in sharing:
-        shared = PhotoDataset.model_fields.keys() & PhotoTrainDataset.model_fields.keys() - OWN
-        block.update({key: train[key] for key in shared if train.get(key) is not None})
+    for phase, block in sharing.items():
+        for key in SHARED:
+            value = train.get(key)
+            if block.get(key) not in (None, value):
+                raise InputError(
+                    f"{file}: datasets.{phase}.{key}: is not that of datasets.train, whose photos the set takes; leave "
+                    "it out, or give the set a dataroot_gt"
+                )
+            if value is not None:
+                block[key] = value
         block["gt_size"] = _largest_patch(options, train)
 
 

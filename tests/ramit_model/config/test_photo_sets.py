@@ -47,8 +47,7 @@ def test_a_validation_without_a_folder_takes_what_the_training_holds_out(
     loaded = load_options(write_options(given), is_train=True)["datasets"]
     assert loaded["train"] == {**given["datasets"]["train"], "held_out": "tenth"}
     photos = {"dataroot_gt": str(root / "photos"), "shrink": 1, "held_out": "tenth", "gt_size": 32}
-    training = {"use_hflip": True, "use_rot": True, "num_worker_per_gpu": 0, "batch_size_per_gpu": 2}
-    assert loaded["val"] == {"name": "held_out", "type": "PhotoDataset", "crop": 12, **photos, **training}
+    assert loaded["val"] == {"name": "held_out", "type": "PhotoDataset", "crop": 12, **photos}
 
 
 def test_photos_too_small_for_any_stage_validate_neither(root: Path, write_options: Callable[..., Path]) -> None:
@@ -111,6 +110,7 @@ MISTAKES = {
     "shrunk to nothing": ("datasets.train.shrink", 0, ["datasets.train.shrink"]),
     "misspelt": ("datasets.train.heldout", 1, ["datasets.train.heldout", "did you mean held_out?"]),
     "patch and scale": ("datasets.train.gt_size", 33, ["datasets.train.gt_size", "multiple of scale"]),
+    "two ways to read a photo": ("datasets.val.shrink", 2, ["datasets.val.shrink: is not that of datasets.train"]),
     "cache": ("datasets.train.cache_gb", -1, ["datasets.train.cache_gb"]),
     "crop of nothing": ("datasets.val.crop", 0, ["datasets.val.crop"]),
 }
