@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from ramit_model.system.errors import InputError
 from ramit_model.system.locks import held
 from ramit_model.system.memory import keep_freed_memory
-from ramit_model.system.processes import available_cores, stop_with_launcher
+from ramit_model.system.processes import LAUNCHER, available_cores, stop_with_launcher
 
 if TYPE_CHECKING:
     from ramit_model.basicsr_changes import Run
@@ -177,6 +177,7 @@ def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arg
 
     # From Python 3.11 on, this keeps `-m` from searching the current folder, where a folder `basicsr` may lie.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    os.environ[LAUNCHER] = str(os.getpid())
     # Each process reports for itself; torch's report would repeat it with a stack of the launcher.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     where = launcher_arguments or ["--standalone"]

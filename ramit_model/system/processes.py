@@ -182,13 +182,18 @@ def _end_later(*_: object) -> None:
         signal.alarm(GRACE)
 
 
+LAUNCHER = "RAMIT_LAUNCHER_PID"
+"""Environment variable with the number of the process that starts several others of a training."""
+
+
 def stop_with_launcher(look_every: float = 1.0) -> None:
     """Let this process stop as by SIGTERM when the process that started it has ended, even by SIGKILL.
 
     Args:
         look_every: Seconds between two looks.
     """
-    launcher = os.getppid()
+    # It may have ended already; a launcher that is not ours does not say which process it is.
+    launcher = int(os.environ.get(LAUNCHER, os.getppid()))
 
     def wait() -> None:
         while os.getppid() == launcher:

@@ -71,7 +71,13 @@ class Disk:
             self._remount("rw")
 
     def _remount(self, how: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{how}", str(self.path)], check=True, capture_output=True)
+        command = ["mount", "-o", f"remount,{how}", str(self.path)]
+        end = time.monotonic() + 30
+        # It is busy while a process of a killed group, which ends by itself, has a file open.
+        while subprocess.run(command, check=False, capture_output=True).returncode:
+            if time.monotonic() > end:
+                raise RuntimeError(f"{' '.join(command)}: a process does not end")
+            time.sleep(0.2)
 
     def close(self) -> None:
         """Unmount it."""

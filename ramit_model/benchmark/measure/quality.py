@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from datasets_prep.image_files import Treatment, decode
+from datasets_prep.image_formats import ImageError
 from ramit_model.benchmark.measure.fingerprints import network_fingerprint
 from ramit_model.benchmark.measure.image_sets import EvalImage, ImageSet
 from ramit_model.benchmark.measure.isolation import KilledError, isolated
@@ -117,7 +119,7 @@ class Quality:
         if not value or "out_of_memory" in value:
             return not value
         drawn = (image_set.name, image.name) in self.drawn
-        return drawn and not self.picture(image_set, network, image).is_file()
+        return drawn and not _is_whole(self.picture(image_set, network, image))
 
     def _measure(self, image_set: ImageSet, network: Network | None, images: list[EvalImage], bar: Any) -> None:
         """Restore and measure images; a process that is killed costs one image."""
@@ -143,6 +145,8 @@ class Quality:
                     bar.update()
 
     def _keep(self, image_set: ImageSet, network: Network | None, image: EvalImage, value: dict[str, Any]) -> None:
+        if value == self.value(image_set, network, image):
+            return  # restored again for its picture alone
         about = {"kind": "quality", "network": self.name_of(network), "dataset": image_set.name, "image": image.name}
         self.store.add(self._key(image_set, network, image), value, **about)
 
@@ -176,3 +180,12 @@ class Quality:
             tile=plan.tile,
             images=pictures,
         )
+
+
+def _is_whole(picture: Path) -> bool:
+    """Whether a picture is there and undamaged."""
+    try:
+        decode(picture.read_bytes(), Treatment())
+    except (FileNotFoundError, ImageError):
+        return False
+    return True

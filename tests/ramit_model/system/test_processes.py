@@ -13,7 +13,7 @@ from helpers import children, start_process, wait_until
 from tasks import end_at_three, fail_at_three, square
 
 from ramit_model.system.errors import InputError
-from ramit_model.system.processes import WAITING, available_cores, ordered_map
+from ramit_model.system.processes import LAUNCHER, WAITING, available_cores, ordered_map
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are found in /proc")
 
@@ -143,6 +143,27 @@ def test_an_interruption_reaches_the_parent_alone(
     assert err == ""
     assert process.returncode == 0
     assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 10)
+
+
+LAUNCHED = """
+import time
+from ramit_model.system.processes import stop_with_launcher
+stop_with_launcher(look_every=0.05)
+time.sleep(0.5)
+print("goes on", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("launcher", "code", "said"),
+    [(None, 0, "goes on\n"), (os.getpid(), 0, "goes on\n"), (2**22 + 1, -signal.SIGTERM, "")],
+    ids=["another's", "ours", "ended before"],
+)
+def test_a_process_stops_without_its_launcher(launcher: int | None, code: int, said: str) -> None:
+    """test_interruption.py kills the launcher of a training that has begun."""
+    process = start_process("-c", LAUNCHED, **({} if launcher is None else {LAUNCHER: str(launcher)}))
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, said)
 
 
 def test_cores_are_those_of_this_process() -> None:

@@ -214,10 +214,20 @@ def test_pictures_of_strips_are_kept(
             picture = cv2.imread(str(quality.picture(image_set, network, image)), cv2.IMREAD_UNCHANGED)
             found = calculate_psnr(picture, read_gt(image_set, image), crop_border=2, test_y_channel=True)
             assert found == values(quality, which)[image.name]["metrics"]["psnr"]
-    # What is lost is made again, and no more than that.
-    quality.picture(image_set, quality.networks[1], image_set.images[7]).unlink()
-    quality.measure()
-    assert [(task.network, list(task.images)) for _, task in started[2:]] == [("plain", [7])]
+    # What is lost or damaged is made again, and no more than that; nothing is noted twice.
+    journal = quality.folder.with_name("measurements.jsonl")
+    noted = journal.read_bytes()
+    path = quality.picture(image_set, quality.networks[1], image_set.images[7])
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(flipped) // 2] ^= 0xFF
+    for damaged in (None, bytes(flipped), content[:-20], content[:7], b""):
+        path.unlink() if damaged is None else path.write_bytes(damaged)
+        started.clear()
+        quality.measure()
+        assert [(task.network, list(task.images)) for _, task in started] == [("plain", [7])]
+        assert path.read_bytes() == content
+        assert journal.read_bytes() == noted
     assert len(list(quality.folder.iterdir())) == 4
 
 
