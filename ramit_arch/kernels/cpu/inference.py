@@ -12,6 +12,7 @@ from torch import Tensor
 from ramit_arch.kernels.cpu import abi
 from ramit_arch.kernels.cpu.binding import SUFFIXES, call, contiguous_float32, pack, padded, padded_size, panel
 from ramit_arch.kernels.cpu.library import library
+from ramit_arch.kernels.cpu.operators import operator
 from ramit_arch.kernels.reference import channel_mixing
 
 
@@ -28,7 +29,7 @@ def is_supported(channels: int, spatial_heads: int, channel_heads: int) -> bool:
     )
 
 
-@torch.library.custom_op("ramit::attend", mutates_args=())
+@operator()
 def attend(
     x: Tensor,
     helper: Tensor | None,
@@ -59,7 +60,7 @@ def attend(
     return attend_into(y, x, helper, qkv, spatial, channel, shift, products)
 
 
-@attend.register_fake
+@torch.library.register_fake("ramit::attend")
 def _(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ramit_arch.kernels.cpu import abi
 from ramit_arch.kernels.cpu.binding import SUFFIXES, call, contiguous_float32, pack, padded, padded_size, panel
+from ramit_arch.kernels.cpu.operators import operator
 
 
 class MobiVariWeights(NamedTuple):
@@ -97,7 +98,7 @@ def post_attention(
 # Operators ------------------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("ramit::mobivari", mutates_args=())
+@operator(differentiable=True)
 def _mobivari(
     x: Tensor,
     exp_weight: Tensor | None,
@@ -114,12 +115,12 @@ def _mobivari(
     return y
 
 
-@_mobivari.register_fake
+@torch.library.register_fake("ramit::mobivari")
 def _(x: Tensor, *weights: Any) -> Tensor:
     return x.new_empty(*x.shape[:3], len(MobiVariWeights(*weights).pw_weight))
 
 
-@torch.library.custom_op("ramit::post_attention", mutates_args=())
+@operator(differentiable=True)
 def _post_attention(
     attentions: Tensor,
     x: Tensor,
@@ -167,7 +168,7 @@ def _run_block(
     call(f"post_attention_{SUFFIXES[x.dtype]}", structure)
 
 
-@_post_attention.register_fake
+@torch.library.register_fake("ramit::post_attention")
 def _(attentions: Tensor, x: Tensor, *rest: Any) -> Any:
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     return y, torch.empty_like(y) if rest[-1] else y.new_empty(0)
@@ -218,7 +219,7 @@ def _structure(
 # Gradients ------------------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("ramit::post_attention_backward", mutates_args=())
+@operator()
 def _post_attention_backward(
     dy: Tensor | None,
     dmixed: Tensor,
@@ -272,7 +273,7 @@ def _post_attention_backward(
     return [dsource.to(source.dtype), *([] if x is None or dx is None else [dx.to(x.dtype)]), *dweights]
 
 
-@_post_attention_backward.register_fake
+@torch.library.register_fake("ramit::post_attention_backward")
 def _(dy: Any, dmixed: Any, source: Tensor, x: Tensor | None, weights: Sequence[Tensor], groups: int) -> Any:
     inputs = [source, *([] if x is None else [x]), *weights]
     return [torch.empty_like(each, memory_format=torch.contiguous_format) for each in inputs]
@@ -326,5 +327,5 @@ def _block_gradients(ctx: Any, dy: Tensor, dmixed: Tensor) -> Any:
     return dattentions, dx, *mobivari_gradients[:-1], None, *(feed_forward or ()), None
 
 
-_mobivari.register_autograd(_mobivari_gradients, setup_context=_keep_mobivari)
-_post_attention.register_autograd(_block_gradients, setup_context=_keep_block)
+torch.library.register_autograd("ramit::mobivari", _mobivari_gradients, setup_context=_keep_mobivari)
+torch.library.register_autograd("ramit::post_attention", _block_gradients, setup_context=_keep_block)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ramit_arch.kernels.cpu import abi
 from ramit_arch.kernels.cpu.binding import available, call, compiled, contiguous_float32, pack
+from ramit_arch.kernels.cpu.operators import operator
 
 
 def is_supported(qkv: Tensor, head_dim: int) -> bool:
@@ -55,19 +56,19 @@ def window_attention(
     return y
 
 
-@torch.library.custom_op("ramit::window_attention", mutates_args=())
+@operator(differentiable=True)
 def _window_attention(qkv: Tensor, gate: Tensor | None, scale: Tensor, bias: Tensor, head_dim: int) -> Tensor:
     y = qkv.new_empty(*qkv.shape[:2], len(scale) * head_dim, dtype=torch.float32)
     call("window_attention_forward", _structure(qkv, gate, scale, bias, head_dim, y))
     return y
 
 
-@_window_attention.register_fake
+@torch.library.register_fake("ramit::window_attention")
 def _(qkv: Tensor, gate: Any, scale: Tensor, bias: Any, head_dim: int) -> Tensor:
     return qkv.new_empty(*qkv.shape[:2], scale.shape[0] * head_dim, dtype=torch.float32)
 
 
-@torch.library.custom_op("ramit::window_attention_backward", mutates_args=())
+@operator()
 def _window_attention_backward(
     dy: Tensor, qkv: Tensor, gate: Tensor | None, scale: Tensor, bias: Tensor, head_dim: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -89,7 +90,7 @@ def _window_attention_backward(
     )
 
 
-@_window_attention_backward.register_fake
+@torch.library.register_fake("ramit::window_attention_backward")
 def _(dy: Any, qkv: Tensor, gate: Tensor | None, scale: Tensor, bias: Tensor, head_dim: int) -> Any:
     like = (qkv, scale.new_empty(0) if gate is None else gate, scale, bias)
     return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in like)
@@ -123,7 +124,7 @@ def _backward(ctx: Any, dy: Tensor) -> Any:
     return dqkv, dgate if dgate.numel() else None, dscale, dbias, None
 
 
-_window_attention.register_autograd(_backward, setup_context=_keep)
+torch.library.register_autograd("ramit::window_attention", _backward, setup_context=_keep)
 
 
 def _check_shapes(qkv: Tensor, gate: Tensor | None, scale: Tensor, bias: Tensor, head_dim: int) -> None:
