@@ -193,9 +193,8 @@ print("equal")
     assert done.stdout.count("equal") == 2
 
 
-@pytest.mark.parametrize("processes", [[], TWO_PROCESSES], ids=["one process", "two processes"])
 def test_losses_optimizer_schedule_and_leaps_go_on(
-    processes: list[str], pairs: Path, tmp_path: Path, write_options: Callable[..., Path]
+    pairs: Path, tmp_path: Path, write_options: Callable[..., Path]
 ) -> None:
     """As the run that was never interrupted, bit for bit, with the same iterations skipped."""
     options = training_options(pairs)
@@ -213,7 +212,7 @@ def test_losses_optimizer_schedule_and_leaps_go_on(
     for name, totals in {"tiny": (15, 24), "whole": (24,)}.items():
         for total in totals:
             forced = ["--force_yml", f"name={name}", f"train:total_iter={total}"]
-            done = run_basicsr("train", "-opt", path, "--auto_resume", *processes, *forced, cwd=tmp_path)
+            done = run_basicsr("train", "-opt", path, "--auto_resume", *forced, cwd=tmp_path)
             assert done.returncode == 0, done.stderr
             time.sleep(1.1)  # BasicSR names logs by the second
         folder = tmp_path / "experiments" / name
