@@ -1,13 +1,17 @@
 """Networks that spandrel loads: found out from the file alone, the same results, one line for what cannot be loaded."""
 
 import pickle
+import sys
 from collections.abc import Callable
 from copy import deepcopy
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 package = pytest.importorskip("spandrel", reason="spandrel is not installed: pip install 'ramit-basicsr[spandrel]'")
 
@@ -96,6 +100,34 @@ def test_the_global_registry_is_left_alone(tmp_path: Path) -> None:
     before = package.MAIN_REGISTRY.architectures()
     spandrel(str(save_small(tmp_path / "w.pth", "SPAN")))
     assert package.MAIN_REGISTRY.architectures() == before
+
+
+class Other(package.Architecture):
+    """Architecture of another package: a convolution, enlarged."""
+
+    def __init__(self) -> None:
+        super().__init__(id="Other", detect=lambda state: "0.weight" in state and len(state) == 2)
+
+    def load(self, state_dict: dict[str, torch.Tensor]) -> Any:
+        network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Upsample(scale_factor=2))
+        facts = {"purpose": "SR", "tags": [], "supports_half": False, "supports_bfloat16": False, "scale": 2}
+        return package.ImageModelDescriptor(
+            network, state_dict, architecture=self, input_channels=3, output_channels=3, **facts
+        )
+
+
+def test_further_architectures_where_they_are_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra: Any = ModuleType("spandrel_extra_arches")
+    extra.__spec__ = ModuleSpec("spandrel_extra_arches", None)
+    extra.EXTRA_REGISTRY = package.ArchRegistry()
+    extra.EXTRA_REGISTRY.add(package.ArchSupport.from_architecture(Other()))
+    monkeypatch.setitem(sys.modules, "spandrel_extra_arches", extra)
+    torch.save(nn.Sequential(nn.Conv2d(3, 3, 1)).state_dict(), tmp_path / "w.pth")
+    network = spandrel(str(tmp_path / "w.pth"))
+    assert network.description == f"Other by spandrel {package.__version__}"
+    assert network(random_image(3, 5, 7)).shape == (1, 3, 10, 14)
+    assert network.precisions == {"float32", "tf32"}
+    assert "Other" not in package.MAIN_REGISTRY
 
 
 class Code:
