@@ -193,6 +193,69 @@ print("equal")
     assert done.stdout.count("equal") == 2
 
 
+def test_two_processes_skip_the_same_iterations(tmp_path: Path) -> None:
+    """Their weights stay equal, and those of a resumed training are the same, bit for bit."""
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import sys
+sys.path.insert(0, {str(REPOSITORY / "tests/support")!r})
+from pathlib import Path
+import torch
+import torch.distributed as dist
+import ramit_model
+ramit_model.register()
+from basicsr.utils.options import init_dist
+from helpers import training_options
+from trainers import batch
+from ramit_model.training.restoration_model import RestorationModel
+
+init_dist("pytorch")
+rank, root = dist.get_rank(), Path()
+
+def trainer(resumed=None):
+    opt = training_options(root) | {{"is_train": True, "dist": True, "rank": rank, "world_size": 2}}
+    opt["network_g"] = {{"type": "MSRResNet", "num_feat": 4, "num_block": 1, "upscale": 2}}
+    losses = [{{"type": "MSELoss"}}, {{"type": "FFTLoss", "loss_weight": 0.05}}]
+    opt["train"] |= {{"pixel_opt": None, "losses": losses, "skip_above": 1.1, "ema_decay": 0.9, "total_iter": 24}}
+    opt["path"] |= {{"experiments_root": root, "models": root, "training_states": root}}
+    if resumed:
+        opt["path"] |= {{"pretrain_network_g": "net_g_15.pth", "resume_state": "15.state"}}
+    torch.manual_seed(0)
+    model = RestorationModel(opt)
+    if resumed:
+        model.resume_training(torch.load("15.state", weights_only=True))
+    return model
+
+def train(model, iterations):
+    for iteration in iterations:
+        model.update_learning_rate(iteration)
+        model.feed_data(batch(seed=2 * iteration + rank))
+        model.optimize_parameters(iteration)
+
+whole = trainer()
+train(whole, range(1, 16))
+whole.save(0, 15)
+dist.barrier()
+resumed = trainer(True)
+for model in (whole, resumed):
+    train(model, range(16, 25))
+skipped = whole.leap_filter.count
+assert 1 < skipped < 14 and resumed.leap_filter.count == skipped
+for net, other in ((whole.net_g.module, resumed.net_g.module), (whole.net_g_ema, resumed.net_g_ema)):
+    for a, b in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+        first = a.detach().clone()
+        dist.broadcast(first, 0)
+        assert torch.equal(first, a)
+print("equal", skipped)
+""")
+    done = subprocess.run(
+        [*TORCHRUN, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"equal \d+", done.stdout)) == 2
+
+
 def test_losses_optimizer_schedule_and_leaps_go_on(
     pairs: Path, tmp_path: Path, write_options: Callable[..., Path]
 ) -> None:
