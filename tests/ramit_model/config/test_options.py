@@ -248,7 +248,7 @@ def test_basicsrs_own_data_sets_know_no_sub_images(pairs: Path, write_options: C
         load_options(path, is_train=True)
     assert str(caught.value) == (
         f"{path}: datasets.train.type: PairedImageDataset knows no sub_images; "
-        "use PairedRestorationDataset or CleanImageDataset"
+        "use PairedRestorationDataset or CleanImageDataset or PhotoDataset"
     )
 
 
