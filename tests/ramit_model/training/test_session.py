@@ -1,6 +1,7 @@
 """What a training does besides BasicSR's loop."""
 
 import csv
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -175,6 +176,6 @@ def test_a_curve_that_cannot_be_drawn_ends_no_training(
     current = Session(model=model, opt={"name": "x", "rank": 0, "logger": {}})
     for iteration in (2, 3):
         current.before_iteration(iteration)
-    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    [line] = [text for name, level, text in caplog.record_tuples if (name, level) == ("basicsr", logging.WARNING)]
     assert line.startswith("no learning curve: ")
     assert "learning_curve.png: Is a directory" in line
