@@ -23,7 +23,7 @@ from ramit_arch.layers import (
     pad_to_multiple,
     to_full_size,
 )
-from ramit_arch.settings import SR_MEAN, SR_STD
+from ramit_arch.settings import MOST_BLOCKS, SR_MEAN, SR_STD
 from ramit_arch.windows import cyclic_shift, window_partition, window_reverse
 
 N_ENCODER_STAGES = 3
@@ -70,6 +70,8 @@ class NGswinSettings:
             values = getattr(self, name)
             if len(values) != N_ENCODER_STAGES or min(values) < 1:
                 raise ValueError(f"{name} must be {N_ENCODER_STAGES} positive numbers, not {list(values)}")
+        if max(*self.depths, self.decoder_depth) > MOST_BLOCKS:
+            raise ValueError(f"depths and decoder_depth must be at most {MOST_BLOCKS}, not {list(self.depths)}")
         for name in ("decoder_depth", "decoder_heads", "ngram"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")

@@ -26,6 +26,8 @@ VARIANTS = ("RAMiT", "RAMiT-1", "RAMiT-slimSR", "RAMiT-slimLLE")
 
 N_STAGES = 4
 N_DOWNSIZINGS = N_STAGES - 2
+MOST_BLOCKS = 1000
+"""Blocks of a stage; far more would not be built in a lifetime."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,8 @@ class RAMiTSettings:
         for name in ("depths", "num_heads"):
             if len(getattr(self, name)) != N_STAGES or min(getattr(self, name)) < 1:
                 raise ValueError(f"{name} must be {N_STAGES} positive numbers, not {list(getattr(self, name))}")
+        if max(self.depths) > MOST_BLOCKS:
+            raise ValueError(f"depths must be at most {MOST_BLOCKS}, not {list(self.depths)}")
         if self.dim < 1 or self.dim % 4**N_DOWNSIZINGS:
             raise ValueError(f"dim must be a multiple of {4**N_DOWNSIZINGS}, not {self.dim}")
         for heads in self.num_heads:

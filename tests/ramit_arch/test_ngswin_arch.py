@@ -237,6 +237,7 @@ def test_what_a_model_reads() -> None:
         ({"scale": None}, "scale must be 2, 3 or 4, not None"),
         ({"dim": 60}, "multiple of 16"),
         ({"depths": [2, 2]}, "depths must be 3"),
+        ({"depths": [2, 2, 10**7]}, "depths and decoder_depth must be at most 1000"),
         ({"num_heads": [6, 0, 4]}, "num_heads must be 3"),
         ({"decoder_heads": 40}, "decoder_heads must be at most dim / 2"),
         ({"decoder_depth": 0}, "decoder_depth"),

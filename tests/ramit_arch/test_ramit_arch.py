@@ -196,6 +196,7 @@ def test_published_settings() -> None:
         ({"scale": 2, "num_heads": [4, 4, 4, 5]}, "not a multiple of num_heads"),
         ({"scale": 2, "chsa_head_ratio": 0.1}, "channel head"),
         ({"scale": 2, "depths": [2, 2]}, "depths"),
+        ({"scale": 2, "depths": [1, 1, 1, 10**7]}, "depths must be at most 1000"),
         ({"scale": 2, "window_size": 7}, "window_size"),
         ({"scale": 2, "mobivari_version": 3}, "version"),
         ({"scale": 2, "neck_groups": 5}, "groups"),
