@@ -7,16 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ramit_model.config.dataset_schema import CLEAN, DATASETS, PHOTOS
 from ramit_model.config.metrics import check_metrics
 from ramit_model.config.option_file import Options
 from ramit_model.config.photo_sets import check_photos
-from ramit_model.config.schema import (
-    CLEAN,
-    DATASETS,
-    PHOTOS,
-    RESTORATION_MODEL_OPTIONS,
-    RESTORATION_MODEL_SCHEDULERS,
-)
+from ramit_model.config.schema import RESTORATION_MODEL_OPTIONS, RESTORATION_MODEL_SCHEDULERS
 from ramit_model.config.training_checks import check_training
 from ramit_model.config.trials import attempt, try_losses, try_metrics
 from ramit_model.config.validation import check_arguments, check_schema, find, suggest

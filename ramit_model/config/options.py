@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel
 
 from ramit_model.config.checks import check_options, check_set_names
+from ramit_model.config.dataset_schema import CLEAN
 from ramit_model.config.metrics import say_what_is_better
 from ramit_model.config.option_file import Options, override, read_yaml
 from ramit_model.config.photo_sets import makes_noise, share_photos
-from ramit_model.config.schema import CHECKED_MODELS, CLEAN, TestOptions, TrainOptions
+from ramit_model.config.schema import CHECKED_MODELS, TestOptions, TrainOptions
 from ramit_model.config.text_options import is_text
 from ramit_model.config.validation import check_numbers_as_text, check_schema
 from ramit_model.system.errors import InputError

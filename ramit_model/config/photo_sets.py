@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from ramit_model.config.dataset_schema import PHOTOS
 from ramit_model.config.option_file import Options
-from ramit_model.config.schema import PHOTOS
 from ramit_model.data.photo_listing import TENTH
 from ramit_model.system.errors import InputError
 

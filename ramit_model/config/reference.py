@@ -9,16 +9,8 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from ramit_model.config.schema import (
-    CHECKED_MODELS,
-    DATASETS,
-    SCHEDULERS,
-    Common,
-    Dataset,
-    TestOptions,
-    TrainDataset,
-    TrainOptions,
-)
+from ramit_model.config.dataset_schema import DATASETS, Dataset, TrainDataset
+from ramit_model.config.schema import CHECKED_MODELS, SCHEDULERS, Common, TestOptions, TrainOptions
 
 JSON = dict[str, Any]
 

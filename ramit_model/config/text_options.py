@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from ramit_model.config.schema import DATASETS
+from ramit_model.config.dataset_schema import DATASETS
 
 
 def is_text(schema: type[BaseModel], blocks: Mapping[str, type[BaseModel]], keys: Sequence[str]) -> bool:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ramit_model.config.dataset_schema import CLEAN, DATASETS
 from ramit_model.config.option_file import Options
-from ramit_model.config.schema import CLEAN, DATASETS
 from ramit_model.config.validation import required_arguments
 from ramit_model.system.errors import InputError, one_line
 from ramit_model.training.criteria import loss_values, losses_of, total
