@@ -136,9 +136,9 @@ def draw_figure(entries: Sequence[Entry], title: str) -> Figure:
     Returns:
         The figure; `axes.texts` are the names of the networks, in order.
     """
-    figure = Figure(figsize=(7, 4.8), dpi=PIXELS_PER_INCH)
+    figure = Figure(figsize=(7, 5), dpi=PIXELS_PER_INCH)
     FigureCanvasAgg(figure)  # measures texts
-    axes = figure.add_axes((0.09, 0.2, 0.89, 0.73))
+    axes = figure.add_axes((0.09, 0.24, 0.89, 0.7))
     axes.set_title(title, fontsize=11, color=INK, parse_math=False)
     axes.set_xlabel("Mult-Adds (G) at 1280x720 output, counted or as published")
     axes.set_ylabel("PSNR (dB)")
@@ -231,7 +231,7 @@ def _add_legend(figure: Figure, entries: Sequence[Entry]) -> None:
     ]
     if any(entry.doubt for entry in entries):
         handles.append(Line2D([], [], linestyle="none", label="* source or training images not certain"))
-    figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=8)
+    figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False, fontsize=8)
 
 
 def _describe(entries: Sequence[Entry], left_out: Sequence[str]) -> str:

@@ -105,6 +105,11 @@ def test_names_of_the_literature_do_not_overlap(name: str, scale: int) -> None:
         figure.canvas.draw()
         boxes = [text.get_window_extent() for text in axes.texts]
         frame = axes.get_window_extent()
+        (legend,) = figure.legends
+        explained = legend.get_window_extent()
+        beside = axes.xaxis.label.get_window_extent()
+    assert 0 <= explained.x0 < explained.x1 <= figure.bbox.x1
+    assert 0 <= explained.y0 < explained.y1 <= beside.y0
     assert len(boxes) == len(entries)
     for one, other in combinations(boxes, 2):
         assert not one.overlaps(other)
