@@ -60,7 +60,7 @@ def data_roots(options: Any) -> Iterator[str]:
 OPTION_FILES = [
     path
     for path in sorted((REPOSITORY / "options").glob("*.yml"))
-    if "_demo" not in path.stem and path.stem != "benchmark_speed"
+    if "_demo" not in path.stem and path.stem != "benchmark_speed" and not path.stem.startswith("finetune_")
 ]
 
 
