@@ -177,7 +177,6 @@ def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arg
 
     # From Python 3.11 on, this keeps `-m` from searching the current folder, where a folder `basicsr` may lie.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
-    os.environ[LAUNCHER] = str(os.getpid())
     # Each process reports for itself; torch's report would repeat it with a stack of the launcher.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     where = launcher_arguments or ["--standalone"]
@@ -194,6 +193,7 @@ def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arg
         verb,
         *arguments,
     ]
+    os.environ[LAUNCHER] = str(os.getpid())
     try:
         run.main(command)
     except ChildFailedError as error:
@@ -206,4 +206,6 @@ def run_processes(verb: Verb, nproc: str, launcher_arguments: Sequence[str], arg
         return 128 + signal.SIGINT
     except ValueError as error:
         raise InputError(f"--nproc {nproc}: {error}") from None
+    finally:
+        del os.environ[LAUNCHER]  # what else this process starts is not launched by it
     return 0

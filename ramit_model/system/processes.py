@@ -193,7 +193,7 @@ def stop_with_launcher(look_every: float = 1.0) -> None:
         look_every: Seconds between two looks.
     """
     # It may have ended already; a launcher that is not ours does not say which process it is.
-    launcher = int(os.environ.get(LAUNCHER, os.getppid()))
+    launcher = int(os.environ.pop(LAUNCHER, os.getppid()))
 
     def wait() -> None:
         while os.getppid() == launcher:

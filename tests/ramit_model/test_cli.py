@@ -1,5 +1,6 @@
 """The `basicsr` command: help, versions, mistakes, and that no mistake ends in a traceback."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from helpers import run_basicsr, testing_options, training_options
 
 from ramit_arch import RAMiT
 from ramit_model.cli import build_parser, main
+from ramit_model.system.processes import LAUNCHER
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -92,6 +94,7 @@ def test_wrong_arguments_beside_a_good_file(
     monkeypatch.setenv("PYTHONSAFEPATH", "1")  # --nproc would set it for the tests after this one
     assert main(["train", "-opt", str(write_options(training_options(pairs))), *extra]) == 2
     assert part in one_line(capsys)
+    assert LAUNCHER not in os.environ
 
 
 def weights(kind: str, path: Path) -> Path:
