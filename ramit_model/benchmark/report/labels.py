@@ -1,8 +1,11 @@
 """Placement of the names of points in a plot: near their points, without overlaps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.text import Annotation
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -16,6 +19,34 @@ PREFERENCE = np.tile(0.1 * np.arange(len(ANGLES)), len(GAPS))
 """Cost of each place: of two that are as near, the earlier angle is better."""
 PADDING = 2
 """Pixels kept free around a name."""
+
+
+def place_names(
+    axes: Axes, names: Sequence[Annotation], radii: Array, colors: Sequence[str], *, near: float, linewidth: float
+) -> None:
+    """Put names beside their markers, with a line to those farther away.
+
+    Args:
+        axes: Plot with its final limits.
+        names: Names, (N), annotations of the points where the markers are.
+        radii: Radii of the markers, (N,), pixels.
+        colors: Colors of the lines, (N).
+        near: Pixels between a marker and its name within which no line is needed.
+        linewidth: Width of the lines, points.
+    """
+    extents = [name.get_window_extent() for name in names]
+    sizes = np.array([(extent.width, extent.height) for extent in extents])
+    centers: Array = axes.transData.transform([name.xy for name in names])
+    frame = axes.get_window_extent()
+    corners = place_labels(centers, radii, sizes, (frame.x0, frame.y0, frame.x1, frame.y1))
+    for name, color, center, radius, corner, size in zip(names, colors, centers, radii, corners, sizes, strict=True):
+        name.set_position(tuple(corner - center))
+        end = np.clip(center, corner, corner + size)
+        way = end - center
+        distance = float(np.hypot(*way))
+        if distance > radius + near:
+            line = axes.transData.inverted().transform([center + way * radius / distance, end])
+            axes.plot(line[:, 0], line[:, 1], color=color, linewidth=linewidth, zorder=2)
 
 
 def place_labels(centers: Array, radii: Array, sizes: Array, frame: Box) -> Array:

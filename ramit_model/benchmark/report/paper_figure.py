@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from ramit_model.benchmark.report.labels import Array, place_labels
+from ramit_model.benchmark.report.labels import place_names
 from ramit_model.benchmark.report.plot_style import (
     COLORS,
     GRID,
@@ -198,20 +198,8 @@ def _name(axes: Axes, entries: Sequence[Entry]) -> None:
         )
         for entry in entries
     ]
-    extents = [label.get_window_extent() for label in labels]
-    sizes = np.array([(extent.width, extent.height) for extent in extents])
-    centers: Array = axes.transData.transform([(entry.mult_adds, entry.psnr) for entry in entries])
     radii = np.array([7.0 if entry.ours else 4.5 for entry in entries])
-    frame = axes.get_window_extent()
-    corners = place_labels(centers, radii, sizes, (frame.x0, frame.y0, frame.x1, frame.y1))
-    for label, center, radius, corner, size in zip(labels, centers, radii, corners, sizes, strict=True):
-        label.set_position(tuple(corner - center))
-        end = np.clip(center, corner, corner + size)
-        way = end - center
-        distance = float(np.hypot(*way))
-        if distance > radius + NEAR:
-            line = axes.transData.inverted().transform([center + way * radius / distance, end])
-            axes.plot(line[:, 0], line[:, 1], color="#AAAAAA", linewidth=0.6, zorder=2)
+    place_names(axes, labels, radii, ["#AAAAAA"] * len(entries), near=NEAR, linewidth=0.6)
 
 
 def _add_legend(figure: Figure, entries: Sequence[Entry]) -> None:

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ramit_model.benchmark.report.labels import Array, place_labels
+from ramit_model.benchmark.report.labels import place_names
 from ramit_model.benchmark.report.plot_style import COLORS, GRID, INK, LINE, PIXELS_PER_INCH, color_of, tidy
 
 SHAPES = "os^v"
@@ -134,17 +134,5 @@ def _name_points(axes: Axes, points: Sequence[Point], areas: Sequence[float]) ->
         )
         for point in points
     ]
-    extents = [label.get_window_extent() for label in labels]
-    sizes = np.array([(extent.width, extent.height) for extent in extents])
-    centers: Array = axes.transData.transform([(point.x, point.psnr) for point in points])
     radii = np.sqrt(areas) / 2 + 1  # with the edge
-    frame = axes.get_window_extent()
-    corners = place_labels(centers, radii, sizes, (frame.x0, frame.y0, frame.x1, frame.y1))
-    for label, point, center, radius, corner, size in zip(labels, points, centers, radii, corners, sizes, strict=True):
-        label.set_position(tuple(corner - center))
-        end = np.clip(center, corner, corner + size)
-        way = end - center
-        distance = float(np.hypot(*way))
-        if distance > radius + NEAR:
-            line = axes.transData.inverted().transform([center + way * radius / distance, end])
-            axes.plot(line[:, 0], line[:, 1], color=color_of(point.number), linewidth=0.8, zorder=2)
+    place_names(axes, labels, radii, [color_of(point.number) for point in points], near=NEAR, linewidth=0.8)
