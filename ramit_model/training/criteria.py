@@ -122,7 +122,7 @@ class Criteria(nn.Module):
 
 
 def loss_values(module: nn.Module, names: tuple[str, str], output: Tensor, gt: Tensor) -> dict[str, Tensor]:
-    """What one loss gives, by name.
+    """Values of one loss, by name.
 
     Raises:
         ValueError: It compares no images, gives nothing, or more than one number for each name.
