@@ -137,6 +137,7 @@ def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
+    from ramit_model.commands import launcher as several
     from ramit_model.commands import train_test as launch
     from ramit_model.config.option_file import find_option_file
     from ramit_model.config.options import load_options
@@ -148,9 +149,9 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
     if args.nproc is not None:
         if args.launcher is not None:
             raise InputError("--nproc starts the processes itself: leave --launcher out")
-        launch.check_launcher_arguments(launcher_arguments)
+        several.check_launcher_arguments(launcher_arguments)
         forced = ["--force_yml", *args.force_yml] if args.force_yml else []
-        return launch.run_processes(args.verb, args.nproc, launcher_arguments, passed_on + forced)
+        return several.run_processes(args.verb, args.nproc, launcher_arguments, passed_on + forced)
     launcher = args.launcher or ("pytorch" if launch.started_by_launcher() else "none")
     from ramit_model.basicsr_changes import Run  # imports torch: mistakes in the options are reported before
     from ramit_model.training.interruption import StoppedError

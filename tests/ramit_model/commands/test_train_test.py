@@ -28,14 +28,6 @@ def test_one_process_takes_one_gpu(num_gpu, present: int, expected, monkeypatch,
     assert ("--nproc 4" in capsys.readouterr().out) is (num_gpu != expected)
 
 
-def test_launcher_arguments_are_torchruns() -> None:
-    launch.check_launcher_arguments([])
-    launch.check_launcher_arguments(["--nnodes", "2", "--node-rank=1", "--rdzv-endpoint", "host:29400"])
-    for wrong in (["--nodes", "2"], ["--nnodes"], ["more"]):
-        with pytest.raises(InputError, match="--help"):
-            launch.check_launcher_arguments(wrong)
-
-
 @pytest.mark.parametrize(
     ("environment", "rank"), [({}, 0), ({"SLURM_PROCID": "3"}, 3), ({"RANK": "2", "SLURM_PROCID": "0"}, 2)]
 )
