@@ -194,6 +194,10 @@ def _by_key(members: list[Member], pattern: str, role: str) -> tuple[dict[str, M
     return files, problems
 
 
+ESCAPED = "utf-8", "surrogateescape"
+"""Encoding in which bytes that are no UTF-8 are kept."""
+
+
 def image_key(stem: str, pattern: str, role: str) -> str:
     """Build the key of an image in the data set.
 
@@ -210,5 +214,5 @@ def image_key(stem: str, pattern: str, role: str) -> str:
     match = re.fullmatch(pattern, stem, re.IGNORECASE)
     key = match[1] if match else stem
     # Where the locale is not UTF-8, Python hands over the bytes of a name; its key must not depend on that.
-    key = key.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape").replace(".", "_")
-    return re.sub(r"[^ -~]", lambda match: f"u{ord(match[0]):04x}", key)
+    key = re.sub(r"[\udc80-\udcff]+", lambda match: match[0].encode(*ESCAPED).decode(*ESCAPED), key)
+    return re.sub(r"[^ -~]", lambda match: f"u{ord(match[0]):04x}", key.replace(".", "_"))
