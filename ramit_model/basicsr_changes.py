@@ -14,6 +14,7 @@ import types
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -266,8 +267,10 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     opt = run.options
     opt["dist"] = run.launcher != "none"
     if opt["dist"]:
-        parameters = opt.get("dist_params", {}) if run.launcher == "slurm" else {}
-        init_dist(run.launcher, **parameters)
+        block = opt.get("dist_params") or {}
+        if run.launcher == "slurm":  # BasicSR's own function takes no time limit
+            _slurm_environment(block.get("port"))
+        init_dist("pytorch", **({"timeout": timedelta(seconds=block["timeout"])} if block.get("timeout") else {}))
     opt["rank"], opt["world_size"] = get_dist_info()
     if opt.get("manual_seed") is None:
         opt["manual_seed"] = random.randint(1, 10000)  # noqa: S311  no secret

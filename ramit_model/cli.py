@@ -149,7 +149,8 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
     if args.nproc is not None:
         if args.launcher is not None:
             raise InputError("--nproc starts the processes itself: leave --launcher out")
-        several.check_launcher_arguments(launcher_arguments)
+        goes_on = args.auto_resume or args.verb == "test"
+        launcher_arguments = several.launcher_arguments(launcher_arguments, str(options["name"]), goes_on=goes_on)
         forced = ["--force_yml", *args.force_yml] if args.force_yml else []
         return several.run_processes(args.verb, args.nproc, launcher_arguments, passed_on + forced)
     launcher = args.launcher or ("pytorch" if launch.started_by_launcher() else "none")

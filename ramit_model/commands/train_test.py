@@ -24,8 +24,11 @@ Verb = Literal["train", "test"]
 ENDING = 10.0
 """Seconds that a run may need to end and save, after its launcher was killed and the same command was given again."""
 
-_PEER_GONE = re.compile(r"connection (closed|reset) by peer|broken pipe|remote process exited", re.IGNORECASE)
-"""Part of the messages of Gloo and NCCL when another process has ended."""
+_PEER_GONE = re.compile(
+    r"connection (closed|reset) by peer|broken pipe|remote process exited|timed out waiting|wait timeout after",
+    re.IGNORECASE,
+)
+"""Part of the messages of Gloo and NCCL when another process has ended, or its machine has."""
 
 
 def run_pipeline(verb: Verb, run: "Run") -> None:
@@ -52,11 +55,19 @@ def run_pipeline(verb: Verb, run: "Run") -> None:
             pipeline(str(Path.cwd()))
         except RuntimeError as error:
             if run.launcher != "none" and _PEER_GONE.search(str(error)):
-                raise InputError("another process of this run has ended; its own message says why") from None
+                raise InputError(
+                    f"another process of this run has ended, or does not answer; {_what_follows()}"
+                ) from None
             raise
     basicsr_bridge.get_root_logger().info(terminal.describe_results(run.options))
     if run.problems and rank() == 0:
         raise InputError("\n".join([*run.problems, f"{len(run.problems)} not restored; all other pictures are"]))
+
+
+def _what_follows() -> str:
+    """What comes of the end of another process: PyTorch's launcher may start all of them again."""
+    done, most = (int(os.environ.get(f"TORCHELASTIC_{name}", "0")) for name in ("RESTART_COUNT", "MAX_RESTARTS"))
+    return "the launcher starts all of them again" if done < most else "its own message says why"
 
 
 @contextmanager

@@ -27,6 +27,7 @@ SECTIONS = (
     ("`network_g`: RAMiT (`variant` and `task` set other defaults)", "RAMiT", ""),
     ("`network_g`: NGswin", "NGswin", ""),
     ("`path`", "Paths", ""),
+    ("`dist_params`", "DistParams", ""),
     ("Trainings only", "TrainOptions", "Common"),
     ("`train`", "Train", ""),
     ("`train.losses`, each", "ListedLoss", ""),

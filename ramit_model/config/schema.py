@@ -213,6 +213,18 @@ class Logger(Block):
     )
 
 
+class DistParams(Block):
+    """Several processes that work together."""
+
+    backend: str = Field(default="nccl", description="Ignored: NCCL is taken on GPUs, gloo without.")
+    port: Natural | None = Field(default=None, description="Port of the first process; only Slurm needs it.")
+    timeout: Natural | None = Field(
+        default=None,
+        description="Seconds that a process waits for the others before it gives them up, as when a machine has lost "
+        "its power; ~ for those of PyTorch, 600 with NCCL and 1800 without.",
+    )
+
+
 class Common(Block):
     """Options outside the blocks."""
 
@@ -230,9 +242,7 @@ class Common(Block):
     )
     network_g: Typed = Field(description="Network, with its hyper-parameters.")
     path: Paths = Field(description="Weight file and training state to begin with.")
-    dist_params: dict[str, Any] | None = Field(
-        default=None, description="Several processes: `{backend: nccl, port: 29500}`; without GPUs, gloo is taken."
-    )
+    dist_params: DistParams | None = Field(default=None, description="Several processes.")
     find_unused_parameters: bool = Field(default=False, description="DistributedDataParallel's option of this name.")
 
 

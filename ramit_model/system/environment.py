@@ -7,6 +7,8 @@ import sys
 DEFAULTS = {
     # An unreadable image gets one line of ours, here and in DataLoader workers; OpenCV's remarks would bury it.
     "OPENCV_LOG_LEVEL": "SILENT",
+    # A machine that is lost gets one line of ours; PyTorch would add a stack of C++ for each connection to it.
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
     # OpenMP's threads sleep while they wait for each other. Spinning, they take the cores from whatever else runs, and
     # beside it a training becomes several times slower (tests/measure_contention.py).
     "OMP_WAIT_POLICY": "PASSIVE",

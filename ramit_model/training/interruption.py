@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -36,14 +37,16 @@ class Interruption:
 
     Args:
         several: Whether there are several processes; all of them must make one then, and call `agreed` equally often.
+        timeout: Seconds that they wait for each other; None for those of PyTorch.
     """
 
-    def __init__(self, *, several: bool = False) -> None:
+    def __init__(self, *, several: bool = False, timeout: int | None = None) -> None:
         self.noted: int | None = None
         """Signal that this process got."""
         self._since = 0.0
+        limit = timedelta(seconds=timeout) if timeout else None
         # On the CPU, whatever the gradients travel by, so that nothing waits for a GPU.
-        self._group: Any = dist.new_group(backend="gloo") if several else None
+        self._group: Any = dist.new_group(backend="gloo", timeout=limit) if several else None
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -320,6 +320,7 @@ class RestorationModel(EvaluatedModel):
                 "scaler": self.scaler.state_dict(),
                 "leaps": self.leap_filter.state_dict() if self.leap_filter else None,
                 "generators": generators,
+                "batch": self.opt.get("batch"),
             }
             save_atomically(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")
 

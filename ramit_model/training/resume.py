@@ -1,7 +1,11 @@
-"""Resuming a training: the newest checkpoint that loads, and the states of the random number generators."""
+"""Resuming a training: the newest checkpoint that loads, the batch, the states of the random number generators."""
 
+import io
+import platform
 import random
 import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import torch
 
 from ramit_model.basicsr_bridge import check_resume
 from ramit_model.data.patches import PATCH_DATASETS
+from ramit_model.inference.evaluation import gather
 from ramit_model.inference.weight_files import read_checkpoint
 from ramit_model.inference.weights import read_weights
 from ramit_model.system.errors import InputError
@@ -19,8 +24,8 @@ from ramit_model.training.checkpoint import training_states
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Load the training state to resume from; replaces BasicSR's function of this name.
 
-    `--auto_resume` takes the newest checkpoint that loads, and names those that it passes over. Sets
-    `opt["resume_iter"]`.
+    `--auto_resume` takes the newest checkpoint that loads, and names those that it passes over; the first process
+    chooses for all. Sets `opt["resume_iter"]` and `opt["batch"]`.
 
     Args:
         opt: Options after BasicSR's parser.
@@ -29,17 +34,21 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         The training state in host memory; None to start from the beginning.
 
     Raises:
-        InputError: The state named in the options does not load, or no checkpoint loads although there are some.
+        InputError: The state named in the options does not load, no checkpoint loads although there are some, or the
+            processes cannot share out the batch.
     """
     path, state = opt["path"].get("resume_state"), None
     if opt["auto_resume"]:
-        path, state = _newest_whole(opt["name"], announce=opt["rank"] == 0)
-        opt["path"]["resume_state"] = path
-    elif path:
-        state = _read_state(Path(path))
+        if opt["rank"] == 0:
+            path, state = _newest_whole(opt["name"])
+        opt["path"]["resume_state"] = path = gather([path])[0]
+    if path and state is None:
+        state = _read_state(_on_this_machine(Path(path)) if opt["auto_resume"] else Path(path))
+    _keep_batch(opt, state or {})
     if state is None:
         return None
-    check_resume(opt, state["iter"])
+    with redirect_stdout(io.StringIO()):  # each process would say which weights it is going to load
+        check_resume(opt, state["iter"])
     opt["resume_iter"] = state["iter"]
     if path:
         _continue_elsewhere(opt, Path(path))
@@ -63,7 +72,42 @@ def _continue_elsewhere(opt: dict[str, Any], path: Path) -> None:
                 Path(opt["path"][key]).mkdir(parents=True, exist_ok=True)
 
 
-def _newest_whole(name: str, *, announce: bool) -> tuple[str | None, dict[str, Any] | None]:
+def _on_this_machine(path: Path) -> Path:
+    """A checkpoint that the first process, perhaps on another machine, has found."""
+    if not path.is_file():
+        raise InputError(
+            f"{path.absolute()}: is on the machine of the first process, but not on {platform.node()}; start all of "
+            "them in a folder that the machines share"
+        )
+    return path
+
+
+def _keep_batch(opt: dict[str, Any], state: Mapping[str, Any]) -> None:
+    """Let an iteration have as many patches as before when the number of processes has changed, and no option.
+
+    Raises:
+        InputError: They cannot be shared out evenly.
+    """
+    dataset, world_size = opt["datasets"]["train"], opt["world_size"]
+    each, before = dataset.get("batch_size_per_gpu"), state.get("batch")
+    if each is None or opt["train"].get("progressive"):  # the batches of its stages are those of all processes
+        return
+    opt["batch"] = {"each": each, "all": each * world_size}
+    if not before or before["each"] != each or before["all"] == each * world_size:
+        return
+    whole = before["all"]
+    if whole % (world_size * opt["train"].get("accumulate", 1)):
+        raise InputError(
+            f"experiments/{opt['name']}: a batch of {whole}, as before, cannot be shared out evenly over {world_size} "
+            "processes; start another number of them, or set datasets.train.batch_size_per_gpu anew"
+        )
+    opt["batch"]["all"], dataset["batch_size_per_gpu"] = whole, whole // world_size
+    if opt["rank"] == 0:
+        shares = f"{whole // world_size} patches each, so that an iteration has {whole} as before"
+        print(f"processes: {world_size} instead of {whole // each}; {shares}", file=sys.stderr, flush=True)
+
+
+def _newest_whole(name: str) -> tuple[str | None, dict[str, Any] | None]:
     passed_over = []
     for path in training_states(name):
         try:
@@ -71,8 +115,7 @@ def _newest_whole(name: str, *, announce: bool) -> tuple[str | None, dict[str, A
             read_weights(path.parents[1] / "models" / f"net_g_{path.stem}.pth")
         except InputError as error:
             passed_over.append(path.name)
-            if announce:
-                print(f"--auto_resume passes over {path.name}: {error.line}", file=sys.stderr, flush=True)
+            print(f"--auto_resume passes over {path.name}: {error.line}", file=sys.stderr, flush=True)
         else:
             return str(path), state
     if passed_over:
@@ -80,7 +123,7 @@ def _newest_whole(name: str, *, announce: bool) -> tuple[str | None, dict[str, A
             f"experiments/{name}: none of {len(passed_over)} checkpoints loads whole; remove or rename the folder to "
             "start over"
         )
-    if announce and Path("experiments", name).is_dir():
+    if Path("experiments", name).is_dir():
         print(f"--auto_resume: experiments/{name} has no checkpoint yet; the training starts over", file=sys.stderr)
     return None, None
 

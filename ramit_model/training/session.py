@@ -187,7 +187,8 @@ def build_model(opt: dict[str, Any]) -> Any:
     """`basicsr.models.build_model`; from now on, signals end the training after an iteration."""
     current = session()
     current.model = model = original("basicsr.train:build_model")(opt)
-    current.interruption = Interruption(several=opt["dist"])
+    timeout = (opt.get("dist_params") or {}).get("timeout")
+    current.interruption = Interruption(several=opt["dist"], timeout=timeout)
     current.cleanup.enter_context(current.interruption.listening())
     model.session = current
     update = model.update_learning_rate

@@ -73,6 +73,8 @@ def test_a_run_waits_for_one_that_ends(tmp_path: Path, monkeypatch: pytest.Monke
         "[../third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:4321",
         "writev [127.0.0.1]:9: Connection reset by peer",
         "NCCL error: remote process exited or there was a network error",
+        "[../gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 20000ms for recv operation to complete",
+        "wait timeout after 60000ms, keys: /default_pg/0//store_based_barrier_key:1",
         "sendBytes failed on SocketImpl(fd=3): Broken pipe",
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ramit_model.system.errors import InputError
+from ramit_model.training import resume
 from ramit_model.training.checkpoint import save_atomically
 from ramit_model.training.resume import load_resume_state, random_states, restore_random_states
 
@@ -85,13 +86,22 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def options(auto_resume: bool = True, rank: int = 0, kind: str = "PairedRestorationDataset", **path: Any) -> Any:
+def options(
+    auto_resume: bool = True,
+    rank: int = 0,
+    kind: str = "PairedRestorationDataset",
+    processes: int = 1,
+    batch: int = 16,
+    **path: Any,
+) -> Any:
     """As they come from BasicSR's parser."""
     return {
         "name": "tiny",
         "auto_resume": auto_resume,
         "rank": rank,
-        "datasets": {"train": {"type": kind}},
+        "world_size": processes,
+        "train": {},
+        "datasets": {"train": {"type": kind, "batch_size_per_gpu": batch}},
         "network_g": {"type": "RAMiT"},
         "path": {"models": "experiments/tiny/models", "pretrain_network_g": None, "resume_state": None, **path},
     }
@@ -191,12 +201,6 @@ def test_none_is_whole(experiment: Path) -> None:
     )
 
 
-def test_one_process_speaks_for_all(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cut(experiment / "training_states/12.state", 100)
-    assert load_resume_state(options(rank=1))["iter"] == 8
-    assert capsys.readouterr().err == ""
-
-
 def test_no_checkpoint_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     opt = options()
@@ -283,3 +287,56 @@ def test_epochs(experiment: Path, kind: str, epoch: int, auto_resume: bool) -> N
     """The whole run is one epoch to our loader; BasicSR's goes on with the one that it had reached."""
     state = load_resume_state(options(auto_resume, kind=kind, resume_state=state_file(12)))
     assert (state["epoch"], state["iter"]) == (epoch, 12)
+
+
+def test_the_first_process_chooses(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A machine may see files of another late: what it sees itself does not count, and it says nothing."""
+    cut(experiment / "training_states/12.state", 100)
+    monkeypatch.setattr(resume, "gather", lambda _: [state_file(8), None])
+    opt = options(rank=1, processes=2)
+    assert load_resume_state(opt)["iter"] == 8
+    assert opt["path"]["resume_state"] == state_file(8)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_checkpoint_on_another_machine_alone(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "gather", lambda _: [state_file(16), None])
+    with pytest.raises(InputError, match=r"16\.state: is on the machine of the first process, but not on .*share"):
+        load_resume_state(options(rank=1, processes=2))
+
+
+# The batch ------------------------------------------------------------------------------------------------------------
+
+
+def batches(processes: int, batch: int, before: dict[str, int] | None, **train: Any) -> tuple[int, Any]:
+    """Patches of each process and what the next checkpoint notes, going on from a checkpoint that notes `before`."""
+    state = {"epoch": 3, "iter": 12, "optimizers": [], "schedulers": [], "batch": before}
+    save_atomically(state, state_file(12))
+    opt = options(processes=processes, batch=batch)
+    opt["train"] = train
+    load_resume_state(opt)
+    return opt["datasets"]["train"]["batch_size_per_gpu"], opt.get("batch")
+
+
+def test_the_batch_stays_with_other_processes(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert batches(4, 16, None) == (16, {"each": 16, "all": 64})  # a checkpoint that does not say
+    assert batches(4, 16, {"each": 16, "all": 64}) == (16, {"each": 16, "all": 64})
+    assert capsys.readouterr().err == ""
+    noted = {"each": 16, "all": 64}
+    for processes, each in ((2, 32), (1, 64), (8, 8), (4, 16)):  # one after another
+        each_now, noted = batches(processes, 16, noted)
+        assert (each_now, noted) == (each, {"each": 16, "all": 64})
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "processes: 2 instead of 4; 32 patches each, so that an iteration has 64 as before"
+    assert len(said) == 3
+    # Whoever changes the option means it; in stages, the batch is that of all processes anyway.
+    assert batches(2, 8, {"each": 16, "all": 64}) == (8, {"each": 8, "all": 16})
+    assert batches(2, 16, {"each": 16, "all": 64}, progressive={"iters": [9]}) == (16, None)
+
+
+@pytest.mark.parametrize(("processes", "train"), [(3, {}), (2, {"accumulate": 3})])
+def test_a_batch_that_cannot_be_shared_out(experiment: Path, processes: int, train: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=f"a batch of 64, as before, .* over {processes} processes"):
+        batches(processes, 16, {"each": 16, "all": 64}, **train)
