@@ -10,6 +10,7 @@ import pytest
 from helpers import REPOSITORY
 
 from ramit_model.cli import build_parser
+from ramit_model.commands.launcher import launcher_arguments
 
 FOLDERS = ("ramit_arch", "ramit_model", "options", "datasets_prep", "tests")
 READMES = sorted(
@@ -75,7 +76,10 @@ def test_paths_exist(readme: Path) -> None:
 def test_commands_parse(readme: Path) -> None:
     parser = build_parser()
     for words in commands(readme.read_text(encoding="utf-8")):
-        _, rest = parser.parse_known_args(words)
+        args, rest = parser.parse_known_args(words)
+        if rest and getattr(args, "nproc", None):  # arguments of torch's launcher
+            assert launcher_arguments(rest, "x2", goes_on=args.auto_resume)
+            rest = []
         assert not rest, f"{name_of(readme)}: basicsr {shlex.join(words)}"
         for word in words:
             if word.startswith("options/"):
