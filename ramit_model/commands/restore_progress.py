@@ -65,9 +65,10 @@ class ProgressReport:
         self._step()
 
     def progress(self, share: float) -> None:
-        """Move the bar within a picture."""
+        """Move on within a picture."""
         self._part = share
         self._show()
+        self._say_now_and_then()
 
     def processed(self, pixels: int) -> None:
         """Count what the network has done."""
@@ -98,17 +99,27 @@ class ProgressReport:
 
     def _step(self) -> None:
         self._show()
+        self._say_now_and_then()
+
+    def _say_now_and_then(self) -> None:
         now = time.monotonic()
-        if self._bar is None and now - self._said >= LINE_EVERY:
-            self._said = now
-            finished = self.done + self.failures
-            left = (now - self._started) / finished * (self._total - finished)
-            self._line(f"{finished} of {self._total}, {self._rate():.2g} MP/s, about {_duration(left)} left")
+        if self._bar is not None or now - self._said < LINE_EVERY:
+            return
+        self._said = now
+        behind = self._behind()
+        parts = [f"{self.done + self.failures} of {self._total} ({behind / self._total:.0%})"]
+        parts += [f"{self._rate():.2g} MP/s"] if self._pixels else []
+        parts += [f"about {_duration((now - self._started) / behind * (self._total - behind))} left"] if behind else []
+        self._line(", ".join(parts))
+
+    def _behind(self) -> float:
+        """Pictures that are done or cannot be, and the share of the one at hand."""
+        return min(self._processed + self._part + self.failures, self._total)
 
     def _show(self) -> None:
         if self._bar is None:
             return
-        self._bar.n = min(self._processed + self._part + self.failures, self._total)
+        self._bar.n = self._behind()
         self._bar.set_description_str(f"{self.done + self.failures} of {self._total}", refresh=False)
         self._bar.set_postfix_str(f"{self._rate():.2g} MP/s" if self._pixels else "", refresh=True)
 
