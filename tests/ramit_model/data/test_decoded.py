@@ -123,6 +123,7 @@ def test_a_full_disk_costs_time_only(
 
     decode, photos = Decoder(), opened(tmp_path / "decoded", paths)
     monkeypatch.setattr("ramit_model.data.decoded.write_atomically", full)
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)  # other tests have BasicSR turn it off
     with caplog.at_level(logging.WARNING, "basicsr"):
         check(photos, paths[:2], decode)
         check(photos, paths[:2], decode)
