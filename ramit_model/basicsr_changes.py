@@ -14,7 +14,6 @@ import types
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 
 from ramit_model.system.files import write_text_atomically
-from ramit_model.system.processes import leave_stopping_to_parent
+from ramit_model.system.processes import leave_stopping_to_parent, patience
 
 # Before BasicSR is imported -------------------------------------------------------------------------------------------
 
@@ -267,10 +266,9 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     opt = run.options
     opt["dist"] = run.launcher != "none"
     if opt["dist"]:
-        block = opt.get("dist_params") or {}
         if run.launcher == "slurm":  # BasicSR's own function takes no time limit
-            _slurm_environment(block.get("port"))
-        init_dist("pytorch", **({"timeout": timedelta(seconds=block["timeout"])} if block.get("timeout") else {}))
+            _slurm_environment((opt.get("dist_params") or {}).get("port"))
+        init_dist("pytorch", timeout=patience(opt))
     opt["rank"], opt["world_size"] = get_dist_info()
     if opt.get("manual_seed") is None:
         opt["manual_seed"] = random.randint(1, 10000)  # noqa: S311  no secret

@@ -136,9 +136,9 @@ def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
-def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
-    from ramit_model.commands import launcher as several
+def _pipeline(args: argparse.Namespace, rest: list[str]) -> int:
     from ramit_model.commands import train_test as launch
+    from ramit_model.commands.launcher import launcher_arguments, run_processes
     from ramit_model.config.option_file import find_option_file
     from ramit_model.config.options import load_options
 
@@ -150,9 +150,9 @@ def _pipeline(args: argparse.Namespace, launcher_arguments: list[str]) -> int:
         if args.launcher is not None:
             raise InputError("--nproc starts the processes itself: leave --launcher out")
         goes_on = args.auto_resume or args.verb == "test"
-        launcher_arguments = several.launcher_arguments(launcher_arguments, str(options["name"]), goes_on=goes_on)
+        torchrun = launcher_arguments(rest, str(options["name"]), goes_on=goes_on)
         forced = ["--force_yml", *args.force_yml] if args.force_yml else []
-        return several.run_processes(args.verb, args.nproc, launcher_arguments, passed_on + forced)
+        return run_processes(args.verb, args.nproc, torchrun, passed_on + forced)
     launcher = args.launcher or ("pytorch" if launch.started_by_launcher() else "none")
     from ramit_model.basicsr_changes import Run  # imports torch: mistakes in the options are reported before
     from ramit_model.training.interruption import StoppedError

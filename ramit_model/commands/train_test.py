@@ -65,7 +65,7 @@ def run_pipeline(verb: Verb, run: "Run") -> None:
 
 
 def _what_follows() -> str:
-    """What comes of the end of another process: PyTorch's launcher may start all of them again."""
+    """End of the line about another process that has ended: PyTorch's launcher may start all of them again."""
     done, most = (int(os.environ.get(f"TORCHELASTIC_{name}", "0")) for name in ("RESTART_COUNT", "MAX_RESTARTS"))
     return "the launcher starts all of them again" if done < most else "its own message says why"
 

@@ -7,10 +7,11 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from datetime import timedelta
 from multiprocessing import (
     connection,
     get_all_start_methods,
@@ -20,7 +21,7 @@ from multiprocessing import (
     resource_tracker,
 )
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ramit_model.system.errors import InputError
 
@@ -43,6 +44,12 @@ def share_of_this_process() -> tuple[int, int]:
         if rank in os.environ and count in os.environ:
             return int(os.environ[rank]), int(os.environ[count])
     return 0, 1
+
+
+def patience(options: Mapping[str, Any]) -> timedelta | None:
+    """Time that one of several processes waits for the others, `dist_params.timeout`; None for that of PyTorch."""
+    seconds = (options.get("dist_params") or {}).get("timeout")
+    return timedelta(seconds=seconds) if seconds else None
 
 
 def process_label() -> str:

@@ -37,16 +37,15 @@ class Interruption:
 
     Args:
         several: Whether there are several processes; all of them must make one then, and call `agreed` equally often.
-        timeout: Seconds that they wait for each other; None for those of PyTorch.
+        timeout: Time that they wait for each other; None for that of PyTorch.
     """
 
-    def __init__(self, *, several: bool = False, timeout: int | None = None) -> None:
+    def __init__(self, *, several: bool = False, timeout: timedelta | None = None) -> None:
         self.noted: int | None = None
         """Signal that this process got."""
         self._since = 0.0
-        limit = timedelta(seconds=timeout) if timeout else None
         # On the CPU, whatever the gradients travel by, so that nothing waits for a GPU.
-        self._group: Any = dist.new_group(backend="gloo", timeout=limit) if several else None
+        self._group: Any = dist.new_group(backend="gloo", timeout=timeout) if several else None
 
     @contextmanager
     def listening(self) -> Iterator[None]:

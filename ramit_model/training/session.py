@@ -11,6 +11,7 @@ from typing import Any
 
 from ramit_model.basicsr_bridge import get_root_logger, original
 from ramit_model.system.errors import InputError, one_line
+from ramit_model.system.processes import patience
 from ramit_model.training import sampler
 from ramit_model.training.interruption import Interruption, StoppedError
 from ramit_model.training.progress import ProgressLogger
@@ -187,8 +188,7 @@ def build_model(opt: dict[str, Any]) -> Any:
     """`basicsr.models.build_model`; from now on, signals end the training after an iteration."""
     current = session()
     current.model = model = original("basicsr.train:build_model")(opt)
-    timeout = (opt.get("dist_params") or {}).get("timeout")
-    current.interruption = Interruption(several=opt["dist"], timeout=timeout)
+    current.interruption = Interruption(several=opt["dist"], timeout=patience(opt))
     current.cleanup.enter_context(current.interruption.listening())
     model.session = current
     update = model.update_learning_rate

@@ -351,12 +351,8 @@ def test_no_images_at_all(name: str) -> None:
         ("DIV2K", "gt", "0001x2", "0001x2"),
         ("DIV2K", "gt", "a.b.c", "a_b_c"),
         ("DIV2K", "gt", "Größe 1", "Gru00f6u00dfe 1"),
-        (
-            "DIV2K",
-            "gt",
-            "Gr\udcc3\udcb6\udcc3\udc9fe\udcc3",
-            "Gru00f6u00dfeudcc3",
-        ),  # bytes of UTF-8, and one of no text
+        # Bytes of UTF-8, and one of no text.
+        ("DIV2K", "gt", "Gr\udcc3\udcb6\udcc3\udc9fe\udcc3", "Gru00f6u00dfeudcc3"),
         ("DIV2K", "gt", "a\ud800", "aud800"),  # half a character, as Windows allows
     ],
 )
