@@ -248,13 +248,9 @@ def test_training_and_validation_share_the_photos(root: Path, held_out: str | in
     assert not sides[1].remarks
 
 
-def test_all_held_out_photos_are_named_in_the_log(
-    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)  # other tests have BasicSR turn it off
-    with caplog.at_level(logging.INFO, "basicsr"):
-        dataset = photos(root, held_out=3), photos(root, "train", held_out=3)
-    lines = [record.getMessage() for record in caplog.records if getattr(record, "file_only", False)]
+def test_all_held_out_photos_are_named_in_the_log(root: Path, log: list[logging.LogRecord]) -> None:
+    dataset = photos(root, held_out=3), photos(root, "train", held_out=3)
+    lines = [record.getMessage() for record in log if getattr(record, "file_only", False)]
     assert lines == [f"data set mine: held out: {name}" for name in sorted(photo.gt for photo in dataset[0].photos)]
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from basicsr.utils import MessageLogger, get_root_logger
+from basicsr.utils import MessageLogger
 from helpers import training_options
 
 from ramit_model.training.progress import ProgressLogger
@@ -32,11 +32,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def line(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+def line(log: list[logging.LogRecord]) -> Callable[[], str]:
     """The last line that was logged."""
-    monkeypatch.setattr(get_root_logger(), "propagate", True)
-    caplog.set_level(logging.INFO, logger="basicsr")
-    return lambda: caplog.messages[-1]
+
+    def last() -> str:
+        return log[-1].getMessage()
+
+    return last
 
 
 def options(pairs: Path, total: int = 100, **changes: Any) -> dict[str, Any]:
