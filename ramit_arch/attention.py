@@ -77,12 +77,24 @@ def cosine_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias: Tenso
     return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=bias.to(v.dtype), scale=1.0)
 
 
-def cosine_matrix(q: Tensor, k: Tensor) -> Tensor:
-    """Cosines between the rows of `q` and of `k`, in float32 at least: (..., n, p), (..., m, p) -> (..., n, m)."""
+def cosine_matrix(q: Tensor, k: Tensor, part: int) -> Tensor:
+    """Cosines between the rows of `q` and of `k`, in float32 at least: (..., n, p), (..., m, p) -> (..., n, m).
+
+    Args:
+        q: (..., n, p)
+        k: (..., m, p)
+        part: Divisor of p. In exports, as many terms at a time are added up by themselves.
+    """
     with without_autocast(q):
         q, k = at_least_float32(q), at_least_float32(k)
         norms = q.norm(dim=-1).clamp(min=MIN_NORM).unsqueeze(-1), k.norm(dim=-1).clamp(min=MIN_NORM).unsqueeze(-2)
-        return q @ k.mT / (norms[0] * norms[1])
+        if torch.compiler.is_exporting():
+            # ONNX Runtime and OpenVINO add up in one row, where errors of equal terms, as of a flat image, add up, too.
+            q, k = (x.unflatten(-1, (-1, part)).transpose(-3, -2) for x in (q, k))
+            products = (q @ k.mT).sum(-3)
+        else:
+            products = q @ k.mT
+        return products / (norms[0] * norms[1])
 
 
 def channel_products(qk: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -206,7 +218,7 @@ class ChannelAttention(nn.Module):
         if sp is not None:
             v = v * sp.mean(-1).flatten(1)[:, None, None]  # (B, 1, 1, H*W)
         if self.statistics is None:
-            attention = (cosine_matrix(q, k) * cosine_scale(self.logit_scale)).softmax(dim=-1)  # (B, L, d, d)
+            attention = (cosine_matrix(q, k, width) * cosine_scale(self.logit_scale)).softmax(dim=-1)  # (B, L, d, d)
         else:
             products = self.statistics.products(self, qkv, self._queries_and_keys)
             attention = channel_attention(products, cosine_scale(self.logit_scale).flatten())

@@ -1,6 +1,7 @@
 """Export every network and compare ONNX Runtime and OpenVINO with PyTorch, in float32 and float16.
 
-Published weights where RAMIT_ASSETS has them, else reproducible ones. `python tests/check_exports.py --help`.
+Published weights where RAMIT_ASSETS has them, else trained ones of `tests/record_curves.py` where they are given, else
+reproducible ones. `python tests/check_exports.py --help`.
 """
 
 import argparse
@@ -30,26 +31,33 @@ NAMES = (
     *(f"NGswin_x{scale}" for scale in (2, 3, 4)),
 )
 
+CHECKED = ("RAMiT-1_x2", "RAMiT-1_x3", "RAMiT-1_x4", "RAMiT-1_CDN", "RAMiT_GDN", "RAMiT-slimLLE_LLE", "RAMiT_DR")
+"""Networks that `options/check_*.yml` train."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME", help="networks (default: all 18)")
     parser.add_argument("--half", action="store_true", help="float16 instead of float32")
+    parser.add_argument("--trained", type=Path, metavar="DIR", help="experiments of tests/record_curves.py")
     args = parser.parse_args()
     print("| network | weights | MB | " + " | ".join(("ONNX Runtime", "OpenVINO", "seconds")) + " |")
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for name in args.names:
-        print(row(name, half=args.half), flush=True)
+        print(row(name, half=args.half, trained=args.trained), flush=True)
 
 
-def row(name: str, *, half: bool) -> str:
+def row(name: str, *, half: bool, trained: Path | None) -> str:
     """Export one network; returns a row of the table."""
     started = time.monotonic()
     net = network(name).eval()
-    weights = published(name)
+    kind, weights = "published", published(name)
+    if weights is None and trained is not None and name in CHECKED:
+        kind, weights = "briefly trained", trained / f"check_RAMiT_{name.rsplit('_', 1)[1]}_0/models/net_g_latest.pth"
     if weights:
         net.load_state_dict(read_weights(weights))
     else:
+        kind = "reproducible"
         fill(net)
     about = {"unit": net.size_unit, "scale": net.scale, "channels": net.in_channels}
     content = to_onnx(trace(net, **about, half=half))
@@ -58,7 +66,6 @@ def row(name: str, *, half: bool) -> str:
     runtimes += [openvino] if openvino else []
     largest = [worst(differences(run, net, **about)) for run in runtimes]
     cells = [*largest, *["-"] * (2 - len(largest)), f"{time.monotonic() - started:.0f}"]
-    kind = "published" if weights else "reproducible"
     return " | ".join([f"| {name}", kind, f"{len(content) / 1e6:.1f}", *cells]) + " |"
 
 

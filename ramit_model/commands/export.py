@@ -79,7 +79,7 @@ def _run(args: argparse.Namespace, _: list[str]) -> int:
     )
     worst = max(difference.largest for difference in exported.differences)
     each = "; ".join(map(str, exported.differences))
-    print(f"largest difference from PyTorch's float32: {worst:.1e} of 1, at most {exported.bound:.0e} ({each})")
+    print(f"largest difference from PyTorch: {worst:.1e} of 1, at most {exported.bound:.0e} ({each})")
     print(f"{exported.path} ({exported.size / 1e6:.1f} MB)")
     return 0
 

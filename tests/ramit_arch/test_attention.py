@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ramit_arch.attention import ChannelAttention, SpatialAttention, relative_position_index
+from ramit_arch.attention import ChannelAttention, SpatialAttention, cosine_matrix, relative_position_index
 
 M, HEADS, CH_HEADS, DIM = 4, 3, 2, 5
 
@@ -80,3 +80,24 @@ def test_channel_attention(helped: bool) -> None:
 def test_relative_position_index_of_a_window_of_two() -> None:
     expected = [[4, 3, 1, 0], [5, 4, 2, 1], [7, 6, 4, 3], [8, 7, 5, 4]]
     assert relative_position_index(2).tolist() == expected
+
+
+class Cosines(torch.nn.Module):
+    """`cosine_matrix` of maps (B, n, H, W)."""
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        return cosine_matrix(q.flatten(2), k.flatten(2), q.shape[-1])
+
+
+def test_exports_add_up_in_parts() -> None:
+    """Other runtimes add up one by one: in one row, a flat image of 32x32 pixels cost a network of full size 4e-3."""
+    q, k = torch.rand(2, 3, 5, 6), torch.rand(2, 4, 5, 6)
+    program = torch.export.export(Cosines(), (q, k))
+    graphs = [module.graph for module in program.graph_module.modules() if isinstance(module, torch.fx.GraphModule)]
+    sums = [node for graph in graphs for node in graph.nodes if node.target is torch.ops.aten.sum.dim_IntList]
+    assert len(sums) == 1
+    assert sums[0].args[0].meta["val"].shape == (2, 5, 3, 4)
+    x, y = q.flatten(2).double(), k.flatten(2).double()
+    wanted = torch.einsum("bnp,bmp->bnm", x / x.norm(dim=-1, keepdim=True), y / y.norm(dim=-1, keepdim=True))
+    for result in (program.module()(q, k), Cosines()(q, k)):
+        torch.testing.assert_close(result.double(), wanted, atol=1e-6, rtol=0)
