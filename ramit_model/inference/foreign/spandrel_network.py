@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,9 @@ def spandrel(weights: str, param_key: str | None = None) -> SpandrelNetwork:
     if known is None:
         raise InputError(f"{path}: {program} knows no network with such weights{whose(path)}")
     try:
-        descriptor = known.load(tensors)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are for the author of the network
+            descriptor = known.load(tensors)
     except Exception as error:  # architectures of others raise nearly anything for weights that they do not expect
         raise InputError(f"{path}: {program} takes it for {known.name} and cannot load it: {one_line(error)}") from None
     if not isinstance(descriptor, package.ImageModelDescriptor):

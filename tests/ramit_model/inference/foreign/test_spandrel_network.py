@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from importlib.machinery import ModuleSpec
@@ -133,6 +134,20 @@ def test_further_architectures_where_they_are_installed(tmp_path: Path, monkeypa
 class Code:
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
         return exec, ("raise SystemExit(7)",)
+
+
+def test_warnings_for_authors_of_networks_are_not_shown(tmp_path: Path) -> None:
+    path = save_small(tmp_path / "w.pth", "SwinIR")
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with pytest.warns(UserWarning, match="meshgrid"):
+            package.ModelLoader().load_from_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            spandrel(str(path))
+    finally:
+        torch.set_warn_always(always)
 
 
 def test_what_cannot_be_loaded_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
