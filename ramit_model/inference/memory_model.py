@@ -17,7 +17,7 @@ GIGA = 10**9
 SHARE = 0.8
 """Share of the memory at hand that is planned with."""
 
-TILED = 3 * 1024**3
+TILED = 2 * 1024**3
 """Memory that tiles take at most, bytes: what fits it is enough, and the whole image does not fit anyway."""
 
 LARGEST_TILE = 1024

@@ -35,6 +35,6 @@ def bar_options(*, hidden: bool = False, leave: bool = True) -> dict[str, Any]:
     """
     if hidden or sys.stderr.isatty():
         return {"disable": hidden, "leave": leave}
-    form = "{desc}: {n_fmt} of {total_fmt} {unit}, {elapsed} (left: {remaining})"
+    form = "{desc}: {n_fmt} of {total_fmt}, {elapsed} (left: {remaining})"
     times = {"delay": PAUSE, "mininterval": PAUSE, "maxinterval": PAUSE, "miniters": 1}
     return {"file": _Lines(sys.stderr), "bar_format": form, "leave": False, "position": 0, **times}

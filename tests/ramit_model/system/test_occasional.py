@@ -23,10 +23,10 @@ def test_a_file_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in tqdm(range(3), desc="slow", unit="image", **bar_options()):
         pass
     lines = sys.stderr.getvalue().splitlines()
-    assert [line.split(" image")[0] for line in lines[-2:]] == ["slow: 2 of 3", "slow: 3 of 3"]
+    assert [line.split(",")[0] for line in lines[-2:]] == ["slow: 2 of 3", "slow: 3 of 3"]
     with tqdm(total=2, unit="image", **bar_options()) as bar:
         bar.set_description("described")
-    assert sys.stderr.getvalue().splitlines()[-1].startswith("described: 0 of 2 image, ")
+    assert sys.stderr.getvalue().splitlines()[-1].startswith("described: 0 of 2, ")
     assert "\r" not in sys.stderr.getvalue()
 
 
