@@ -107,11 +107,12 @@ def try_optimizer(block: Options, num_gpu: int | str, where: str) -> None:
     device = "cuda" if num_gpu != 0 and torch.cuda.is_available() else "cpu"
 
     def step(arguments: Options) -> None:
-        parameter = nn.Parameter(torch.ones(2, device=device))
-        optimizer = make_optimizer({"type": block["type"], **arguments}, [parameter])
-        parameter.grad = torch.tensor([1.0, -1.0], device=device)
+        parameters = [nn.Parameter(torch.ones(size, device=device)) for size in ((2,), (8, 8))]
+        optimizer = make_optimizer({"type": block["type"], **arguments}, parameters)
+        for parameter in parameters:
+            parameter.grad = torch.linspace(-1, 1, parameter.numel(), device=device).view_as(parameter)
         optimizer.step()
-        if not parameter.isfinite().all():
+        if not all(parameter.isfinite().all() for parameter in parameters):
             raise ValueError("leads to weights that are not finite")
 
     attempt(step, block, known_optimizers()[block["type"]], where)

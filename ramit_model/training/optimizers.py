@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ramit_model.training.muon import MuonWithAdamW
+
 UNFIT = {
     "LBFGS": "computes the network several times in a step, which a training does once",
-    "Muon": "trains matrices only, and networks for images have convolutions and biases, too",
     "Rprop": "has step sizes of its own, on which the rates of the schedule would have no effect",
     "SparseAdam": "takes sparse gradients, and those of networks for images are dense",
 }
@@ -17,9 +18,10 @@ UNFIT = {
 
 
 def known_optimizers() -> dict[str, type[Optimizer]]:
-    """All optimizers of the installed PyTorch, by name."""
+    """All optimizers of the installed PyTorch, by name; Muon, where it has it, with AdamW for what is no matrix."""
     kinds = {name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
-    return {name: kind for name, kind in kinds.items() if issubclass(kind, Optimizer) and kind is not Optimizer}
+    known = {name: kind for name, kind in kinds.items() if issubclass(kind, Optimizer) and kind is not Optimizer}
+    return known | ({"Muon": MuonWithAdamW} if "Muon" in known else {})
 
 
 def make_optimizer(block: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> Optimizer:

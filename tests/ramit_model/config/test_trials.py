@@ -96,9 +96,11 @@ def test_what_a_cpu_cannot_do(pairs: Path, write_options: Callable[..., Path]) -
 
 @pytest.mark.bad_input
 @pytest.mark.skipif("Muon" not in known_optimizers(), reason="an older PyTorch")
-def test_muon_is_refused(pairs: Path, write_options: Callable[..., Path]) -> None:
-    path = write_options(changed(training_options(pairs), "train.optim_g", {"type": "Muon", "lr": 0.001}))
-    check_refused(path, ["train.optim_g.type: Muon trains matrices only", "for example AdamW"])
+def test_arguments_of_muon(pairs: Path, write_options: Callable[..., Path]) -> None:
+    options = changed(training_options(pairs), "train.optim_g", {"type": "Muon", "lr": 0.001, "betas": [0.9, 0.99]})
+    load_options(write_options(options), is_train=True)
+    path = write_options(changed(options, "train.optim_g.adjust_lr_fn", "any"))
+    check_refused(path, ["train.optim_g.adjust_lr_fn: 'any'", "not supported"])
 
 
 @pytest.mark.bad_input
