@@ -54,7 +54,7 @@ def row(name: str, *, half: bool, trained: Path | None) -> str:
     kind, weights = "published", published(name)
     if weights is None and trained is not None and name in CHECKED:
         kind, weights = "briefly trained", trained / f"check_RAMiT_{name.rsplit('_', 1)[1]}_0/models/net_g_latest.pth"
-    if weights:
+    if weights and weights.is_file():
         net.load_state_dict(read_weights(weights))
     else:
         kind = "reproducible"
