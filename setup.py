@@ -72,7 +72,7 @@ setup(
     package_dir={"ramit_model.recipes": "options"},
     package_data={
         "": ["py.typed"],
-        "ramit_model.recipes": ["*.yml", "schema.json"],
+        "ramit_model.recipes": ["*.yml", "schema.json", "expected.json"],
         "ramit_model.benchmark": ["published.yml", "report/page.html"],
         "ramit_model.inference": ["*.json", "*.html"],
     },

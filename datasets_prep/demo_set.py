@@ -19,7 +19,7 @@ GRID = Grid(crop_size=128, step=96)
 SCALE = 2
 
 
-def _photograph(name: str) -> NDArray[Any]:
+def photograph(name: str) -> NDArray[Any]:
     """Read one of scikit-image's photographs, (H, W, 3) BGR uint8."""
     # Read from the wheel itself: skimage.data's functions would fetch what a wheel lacks from the network.
     folder = Path(skimage.data.__file__).parent
@@ -29,14 +29,14 @@ def _photograph(name: str) -> NDArray[Any]:
 
 def _train_entries() -> Iterator[tuple[str, NDArray[Any]]]:
     for name in TRAIN_IMAGES:
-        image = _photograph(name)
+        image = photograph(name)
         for index, (top, left, height, width) in enumerate(GRID.boxes(*image.shape[:2])):
             yield sub_image_key(name, index), image[top : top + height, left : left + width]
 
 
 def _validation_entries() -> Iterator[tuple[str, NDArray[Any]]]:
     for name, (top, left, height, width) in VALIDATION_CROPS.items():
-        yield name, _photograph(name)[top : top + height, left : left + width]
+        yield name, photograph(name)[top : top + height, left : left + width]
 
 
 def prepare_demo_set(out: Path) -> None:

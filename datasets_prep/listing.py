@@ -13,6 +13,13 @@ folder (for training)
   needs   clean images of your own, or pairs: --source gt=DIR lq=DIR
   yields  HR.lmdb and LR_bicubic_X{N}.lmdb with --scale, GT.lmdb without, GT.lmdb and LQ.lmdb of pairs"""
 
+PHOTOGRAPHS = """\
+photographs (to check a set-up with: options/check_*.yml)
+  needs   nothing: photographs that come with scikit-image
+  terms   as scikit-image states for each (skimage/data/README.txt)
+  yields  train and val, each with HR.lmdb, LR_bicubic_X{2,3,4}.lmdb, dark.lmdb, rainy.lmdb
+  disk    about 23 MB"""
+
 NOTE = """\
 Terms are given in short and as far as known to us: what the page of a data set says, counts.
 Sizes on disk are estimates; before it writes anything, `basicsr prepare` says what your files will take."""
@@ -36,8 +43,12 @@ def describe(family: Family) -> str:
 
 
 def descriptions() -> dict[str, str]:
-    """Describe all families, and the one for the user's own images; returns name -> paragraph."""
-    return {**{name: describe(family) for name, family in FAMILIES.items()}, "folder": OWN_FOLDER}
+    """Describe all families, that of the user's own images, and the embedded one; returns name -> paragraph."""
+    return {
+        **{name: describe(family) for name, family in FAMILIES.items()},
+        "folder": OWN_FOLDER,
+        "photographs": PHOTOGRAPHS,
+    }
 
 
 def _bytes(collection: Collection, family: Family) -> float:

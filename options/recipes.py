@@ -125,8 +125,11 @@ FINETUNED = {
     **dict.fromkeys(("GDN", "DR"), "RAMiT"),
     "LLE": "RAMiT-slimLLE",
 }
-"""Task or scale -> the network that people fine-tune on photos of their own: not the largest, where there is a choice.
-They have a laptop."""
+"""Task or scale -> the network that people fine-tune on photos of their own and check a set-up with: not the largest,
+where there is a choice. They have a laptop."""
+
+CHECKED = ("x2", "x4", "LLE")
+"""Scales and tasks whose short training on embedded photographs is recorded, in expected.json."""
 
 COMPARED = ("NGswin", "SwinIR-light")
 """Networks that RAMiT is compared with."""
@@ -252,6 +255,8 @@ class Recipe:
 
 TABLES_BEGIN = "<!-- option tables: begin (python options/recipes.py writes them) -->"
 TABLES_END = "<!-- option tables: end -->"
+EXPECTED_BEGIN = "<!-- expected: begin (python options/recipes.py writes it) -->"
+EXPECTED_END = "<!-- expected: end -->"
 """Marks in README.md, between which the option tables are written."""
 
 
@@ -312,6 +317,8 @@ def option_files() -> Iterator[tuple[str, str]]:
     for recipe in recipes():
         if FINETUNED[recipe.goal] == recipe.network:
             yield f"finetune_RAMiT_{recipe.goal}.yml", render("finetune", r=recipe)
+            if recipe.goal in CHECKED:
+                yield f"check_RAMiT_{recipe.goal}.yml", render("check", r=recipe)
     yield "train_demo.yml", render("train_demo")
     yield "test_demo.yml", render("test_demo")
 
@@ -324,11 +331,29 @@ def reference_files() -> Iterator[tuple[str, str]]:
     schema = json_schema(BenchmarkOptions, BLOCKS)
     yield "schema.json", json.dumps(schema, indent=1) + "\n"
     readme = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
-    tables = f"{TABLES_BEGIN}\n\n{option_tables(schema)}\n{TABLES_END}"
-    yield (
-        "README.md",
-        re.sub(f"{re.escape(TABLES_BEGIN)}.*{re.escape(TABLES_END)}", lambda _: tables, readme, flags=re.S),
-    )
+    readme = with_part(readme, EXPECTED_BEGIN, expected_table(), EXPECTED_END)
+    yield "README.md", with_part(readme, TABLES_BEGIN, option_tables(schema), TABLES_END)
+
+
+def with_part(text: str, begin: str, part: str, end: str) -> str:
+    """Text with another part between two lines."""
+    pattern = f"{re.escape(begin)}.*{re.escape(end)}"
+    return re.sub(pattern, lambda _: f"{begin}\n\n{part}\n{end}", text, flags=re.S)
+
+
+def expected_table() -> str:
+    """Table of what the trainings of check_*.yml come to: a row for each metric, a column for each validation."""
+    from ramit_model.config.expectations import recorded_curves
+
+    lines = []
+    for name, curve in recorded_curves().items():
+        for metric in dict.fromkeys(row.metric for row in curve):
+            rows = [row for row in curve if row.metric == metric]
+            if not lines:
+                headings = ["file", "metric", *(f"{row.iteration:,}" for row in rows)]
+                lines += [f"| {' | '.join(headings)} |", f"| {' | '.join('---' for _ in headings)} |"]
+            lines.append(f"| {' | '.join([f'`{name}.yml`', metric, *map(str, rows)])} |")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def main(folder: Path, *, check: bool) -> int:

@@ -42,6 +42,9 @@ FINETUNED = {"x2": "RAMiT-1", "x3": "RAMiT-1", "x4": "RAMiT-1", "CDN": "RAMiT-1"
 FINETUNED["LLE"] = "RAMiT-slimLLE"
 """Network that is fine-tuned for a task."""
 
+CHECKED = ("x2", "x4", "LLE")
+"""Tasks whose short training is recorded."""
+
 FROM_SCRATCH = {
     "total_iter": 500000,
     "warmup_iter": 20000,
@@ -147,6 +150,7 @@ def test_files_are_up_to_date(recipes: ModuleType) -> None:
     wanted = {f"{kind}_{name}.yml" for kind in ("train", "test") for name in {*NAMES, "demo"}}
     wanted |= {f"benchmark_{name}.yml" for name in BENCHMARKS}
     wanted |= {f"finetune_RAMiT_{name}.yml" for name in FINETUNED}
+    wanted |= {f"check_RAMiT_{name}.yml" for name in CHECKED}
     assert len(written) == len(wanted)
     assert set(written) == {path.name for path in FOLDER.glob("*.yml")} == wanted
 
@@ -325,8 +329,26 @@ def test_fine_tuning_goes_on_from_a_published_training(name: str) -> None:
     assert schedule["scheduler"]["milestones"][-1] < 3000
 
 
+@pytest.mark.parametrize("name", CHECKED)
+def test_checks_train_what_is_fine_tuned(name: str) -> None:
+    options, tuned = read(f"check_RAMiT_{name}"), read(f"finetune_RAMiT_{name}")
+    for key in ("network_g", "scale", "model_type"):
+        assert options[key] == tuned[key]
+    assert options["val"]["metrics"] == tuned["val"]["metrics"]
+    assert options["path"]["pretrain_network_g"] is None
+    lq = {"LLE": "dark"}.get(name, f"LR_bicubic_{name.upper()}")
+    for part in ("train", "val"):
+        data = options["datasets"][part]
+        assert data["dataroot_gt"] == f"datasets/photographs/{part}/HR.lmdb"
+        assert data["dataroot_lq"] == f"datasets/photographs/{part}/{lq}.lmdb"
+    assert options["datasets"]["train"]["gt_size"] == 32 * options["scale"]
+    assert options["train"]["total_iter"] == 1000
+
+
 @pytest.mark.parametrize(
-    "path", sorted([*FOLDER.glob("t*_*.yml"), *FOLDER.glob("finetune_*.yml")]), ids=lambda p: p.name
+    "path",
+    sorted([*FOLDER.glob("t*_*.yml"), *FOLDER.glob("finetune_*.yml"), *FOLDER.glob("check_*.yml")]),
+    ids=lambda p: p.name,
 )
 def test_files_pass_every_check(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_check_dataroot", lambda *_: None)

@@ -78,6 +78,15 @@ def add_prepare(prepare: argparse.ArgumentParser) -> None:
         r"for example '(\d+)'",
     )
     folder.set_defaults(run=_prepare, incomplete=False)
+    photographs = families.add_parser(
+        "photographs",
+        allow_abbrev=False,
+        help="a small set of embedded photographs for all tasks",
+        description="Writes photographs of scikit-image, reduced, darkened and rained upon, into DIR/photographs: what "
+        "options/check_*.yml train on, to see within minutes whether a set-up trains as it should.",
+    )
+    photographs.add_argument("--out", required=True, type=path_type, metavar="DIR", help="folder of data sets")
+    photographs.set_defaults(run=_prepare_photographs)
     check = families.add_parser(
         "check",
         allow_abbrev=False,
@@ -142,6 +151,14 @@ def _source(text: str, family: str) -> tuple[str, Path]:
     if equals and not Path(text).exists():
         raise InputError(f"--source {text}: {label!r} is not a label of {family}; choose one of {', '.join(labels)}")
     return "", Path(text)
+
+
+def _prepare_photographs(args: argparse.Namespace, _: list[str]) -> int:
+    from datasets_prep.photographs import prepare_photographs
+
+    prepare_photographs(args.out / "photographs")
+    print(f"{args.out / 'photographs'}: train and val, each with HR, LR_bicubic_X2 to X4, dark and rainy")
+    return 0
 
 
 def _prepare_check(args: argparse.Namespace, _: list[str]) -> int:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from ramit_model.config.checks import check_options, check_set_names
 from ramit_model.config.dataset_schema import CLEAN
+from ramit_model.config.expectations import expected_curve
 from ramit_model.config.metrics import say_what_is_better
 from ramit_model.config.option_file import Options, override, read_yaml
 from ramit_model.config.photo_sets import makes_noise, share_photos
@@ -91,6 +92,8 @@ def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterab
     check_set_names(options["datasets"], str(path))
     find_weights(options, str(path))
     say_what_is_better((options.get("val") or {}).get("metrics") or {})
+    if is_train:
+        options["expected"] = expected_curve(options)
     return options
 
 

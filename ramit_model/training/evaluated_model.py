@@ -230,8 +230,8 @@ class EvaluatedModel(SRModel):
 
     def _log_validation_metric_values(self, current_iter: int | str, dataset_name: str, tb_logger: Any) -> None:
         """Log the averages in one line, and to TensorBoard."""
-        line = validation_line(dataset_name, current_iter, self.metric_results, self.best_metric_results[dataset_name])
-        get_root_logger().info(line)
+        best, expected = self.best_metric_results[dataset_name], self.opt.get("expected", [])
+        get_root_logger().info(validation_line(dataset_name, current_iter, self.metric_results, best, expected))
         for metric, value in self.metric_results.items() if tb_logger else ():
             tb_logger.add_scalar(f"metrics/{dataset_name}/{metric}", value, current_iter)
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ramit_model.system.files import write_atomically
 from ramit_model.system.text import printable
+from ramit_model.training.expectation import Expected
 from ramit_model.training.skipping import SKIPPED
 from ramit_model.training.training_table import FIXED, read_rows
 from ramit_model.training.validation_history import Measurement, read_history
@@ -26,7 +27,12 @@ Line = tuple[list[float], list[float]]
 
 
 def draw_learning_curve(
-    name: str, table: Path, measurements: Sequence[Measurement], beside: Path | None, path: Path
+    name: str,
+    table: Path,
+    measurements: Sequence[Measurement],
+    beside: Path | None,
+    path: Path,
+    expected: Sequence[Expected] = (),
 ) -> None:
     """Draw the curve as PNG: a panel for the losses, one for each metric, one for the rate.
 
@@ -36,6 +42,7 @@ def draw_learning_curve(
         measurements: What its validations measured.
         beside: Another training to draw beside it, dashed; see `read_history`.
         path: File to write, whole or not at all.
+        expected: What it is expected to come to, drawn as a band.
 
     Raises:
         InputError: A file is not such a table.
@@ -49,6 +56,8 @@ def draw_learning_curve(
     other = read_history(beside) if beside else ("", [])
     for panel, metric in zip(panels[1:], metrics, strict=False):
         _draw_metric(panel, metric, measurements, *other)
+        _draw_expected(panel, [row for row in expected if row.metric == metric])
+        panel.legend(frameon=False)
     panels[-1].plot(*lines.get("rate", ([], [])), color=COLORS[0])
     panels[-1].set(ylabel="rate", xlabel="iteration")
     for panel in panels:
@@ -111,7 +120,14 @@ def _draw_metric(
             label = f"{label}, {_as_text(other)}"
             panel.plot(*dashed[dataset], color=color, linestyle="--", linewidth=1, label=label)
     panel.set(ylabel=_as_text(metric))
-    panel.legend(frameon=False)
+
+
+def _draw_expected(panel: Axes, rows: Sequence[Expected]) -> None:
+    for number, dataset in enumerate(dict.fromkeys(row.dataset for row in rows)):
+        curve = [row for row in rows if row.dataset == dataset]
+        low, high = ([row.value + sign * row.spread for row in curve] for sign in (-1, 1))
+        label, color = f"{_as_text(dataset)}, expected", COLORS[number % len(COLORS)]
+        panel.fill_between([row.iteration for row in curve], low, high, color=color, alpha=0.25, label=label)
 
 
 def _as_text(name: str) -> str:

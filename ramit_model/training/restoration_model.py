@@ -21,6 +21,7 @@ from ramit_model.training.activation_checkpointing import checkpoint_activations
 from ramit_model.training.checkpoint import save_atomically, save_networks
 from ramit_model.training.criteria import Criteria, total
 from ramit_model.training.evaluated_model import EvaluatedModel
+from ramit_model.training.expectation import describe_end
 from ramit_model.training.loading import load_weights
 from ramit_model.training.losses import LossAverage, diverged
 from ramit_model.training.optimizers import arguments_of, make_optimizer
@@ -73,6 +74,8 @@ class RestorationModel(EvaluatedModel):
         if self.train_opt.get("compile"):
             self.get_bare_model(self.net_g).compile()
         get_root_logger().info(describe_schedule(self.train_opt))
+        if expected := describe_end(self.opt.get("expected", [])):
+            get_root_logger().info(expected)
         self.net_g.train()
         self._begin_average()
         self.criteria = Criteria(self.train_opt).to(self.device)

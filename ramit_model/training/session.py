@@ -84,7 +84,9 @@ class Session:
         folder = history.path.parent
         try:
             beside = Path(logger["compare_with"]) if logger.get("compare_with") else None
-            draw_learning_curve(self.opt["name"], folder / TABLE, history.rows, beside, folder / "learning_curve.png")
+            expected = self.opt.get("expected", [])
+            picture = folder / "learning_curve.png"
+            draw_learning_curve(self.opt["name"], folder / TABLE, history.rows, beside, picture, expected)
         except (InputError, OSError) as error:
             get_root_logger().warning(f"no learning curve: {one_line(error)}")
 

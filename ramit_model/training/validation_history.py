@@ -2,12 +2,13 @@
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ramit_model.system.errors import InputError
 from ramit_model.system.files import write_csv_atomically
+from ramit_model.training.expectation import Expected
 
 
 class Measurement(NamedTuple):
@@ -71,7 +72,11 @@ def read_history(path: Path) -> tuple[str, list[Measurement]]:
 
 
 def validation_line(
-    dataset: str, iteration: int | str, averages: Mapping[str, float], best: Mapping[str, Mapping[str, Any]]
+    dataset: str,
+    iteration: int | str,
+    averages: Mapping[str, float],
+    best: Mapping[str, Mapping[str, Any]],
+    expected: Iterable[Expected] = (),
 ) -> str:
     """Describe one validation in one line.
 
@@ -80,12 +85,16 @@ def validation_line(
         iteration: Iteration of the training; in a test, the name of the run, which is left out.
         averages: Average of each metric.
         best: `val` and `iter` of the best result of each metric so far.
+        expected: What the training is expected to come to.
     """
+    known: dict[tuple[int | str, str, str], Expected] = {row[:3]: row for row in expected}
     parts = []
     for metric, value in averages.items():
         part = f"{metric} {value:.4f}"
         if isinstance(iteration, int) and best[metric]["iter"] != iteration:
             part += f" (best: {best[metric]['val']:.4f} at {best[metric]['iter']:,})"
+        if (iteration, dataset, metric) in known:
+            part += f" (expected: {known[iteration, dataset, metric]})"
         parts.append(part)
     where = f"validation at {iteration:,}, {dataset}" if isinstance(iteration, int) else dataset
     return f"{where}: {', '.join(parts)}"

@@ -8,7 +8,7 @@ import pytest
 
 from datasets_prep.bicubic import downscale
 from datasets_prep.checking import check
-from datasets_prep.demo_set import GRID, SCALE, TRAIN_IMAGES, VALIDATION_CROPS, _photograph, prepare_demo_set
+from datasets_prep.demo_set import GRID, SCALE, TRAIN_IMAGES, VALIDATION_CROPS, photograph, prepare_demo_set
 from datasets_prep.image_files import Treatment, decode
 
 
@@ -37,7 +37,7 @@ def test_sub_images_for_training_are_those_of_the_grid(demo: Path) -> None:
     train = images(demo / "train/HR.lmdb")
     assert {image.shape for image in train.values()} == {(GRID.crop_size, GRID.crop_size, 3)}
     assert {key.rsplit("_s", 1)[0] for key in train} == set(TRAIN_IMAGES)
-    whole = _photograph("astronaut")
+    whole = photograph("astronaut")
     boxes = GRID.boxes(*whole.shape[:2])
     assert sum(key.startswith("astronaut_s") for key in train) == len(boxes)
     top, left, height, width = boxes[-1]

@@ -31,7 +31,7 @@ def test_every_family_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "as far as known to us" in out
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, "folder"])
+@pytest.mark.parametrize("name", [*FAMILIES, "folder", "photographs"])
 def test_every_family_is_listed_by_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = listed(capsys, name)
     assert out.startswith(f"{name} (")

@@ -8,6 +8,7 @@ import cv2
 import pytest
 from matplotlib.axes import Axes
 
+from ramit_model.training.expectation import Expected
 from ramit_model.training.learning_curve import POINTS, averaged_lines, draw_learning_curve
 from ramit_model.training.training_table import TrainingTable
 from ramit_model.training.validation_history import Measurement, ValidationHistory
@@ -79,6 +80,25 @@ def test_everything_is_in_the_picture(
         (r"写真 \$a_b\$: 20.5000", [0, 10, 20], [0.5, 10.5, 20.5]),
         ("rate", iterations, pytest.approx([1 / number for number in iterations])),
     ]
+
+
+def test_what_is_expected_is_a_band(
+    tmp_path: Path, measurements: list[Measurement], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bands: list[tuple[Any, ...]] = []
+    fill = Axes.fill_between
+
+    def noted(axes: Axes, *data: Any, **style: Any) -> Any:
+        bands.append((axes.get_ylabel(), style["label"], *data))
+        return fill(axes, *data, **style)
+
+    monkeypatch.setattr(Axes, "fill_between", noted)
+    expected = [
+        Expected(iteration, SETS[0], "psnr", value, 0.5) for iteration, value in ((10, 39.0), (20, 51.0), (30, 60.0))
+    ]
+    picture = tmp_path / "curve.png"
+    draw_learning_curve("x", tmp_path / "missing.csv", measurements, None, picture, expected)
+    assert bands == [("psnr", "Set5, expected", [10, 20, 30], [38.5, 50.5, 59.5], [39.5, 51.5, 60.5])]
 
 
 def test_without_losses_and_with_losses_below_zero(tmp_path: Path, measurements: list[Measurement]) -> None:

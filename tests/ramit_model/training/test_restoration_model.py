@@ -1,6 +1,7 @@
 """RestorationModel: padding, modes, loading, validation, checkpoints."""
 
 import csv
+import logging
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ramit_model.inference.opened import open_network
 from ramit_model.inference.padding import pad_symmetric
 from ramit_model.inference.weights import read_weight_file
 from ramit_model.system.errors import InputError
+from ramit_model.training.expectation import Expected
 from ramit_model.training.image_losses import SSIMLoss
 from ramit_model.training.restoration_model import RestorationModel
 
@@ -43,6 +45,16 @@ def test_test_pads_symmetrically_and_crops(trainer: RestorationModel, size: tupl
     with torch.no_grad():
         whole = trainer.net_g.eval()(pad_symmetric(x, 32))
     torch.testing.assert_close(trainer.output, whole[..., : size[0] * 2, : size[1] * 2])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_expected_is_said_at_the_start(
+    known: bool, pairs: Path, tmp_path: Path, log: list[logging.LogRecord]
+) -> None:
+    rows = [Expected(8, "pairs", "psnr", 27.4, 0.2)] if known else []
+    model(training_options(pairs, expected=rows), tmp_path, is_train=True)
+    lines = [record.getMessage() for record in log]
+    assert ("expected at 8 iterations: psnr 27.40 ± 0.20" in lines) == known
 
 
 def tested(pairs: Path, root: Path, lq: torch.Tensor, tile: Any) -> torch.Tensor:

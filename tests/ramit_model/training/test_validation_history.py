@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from ramit_model.system.errors import InputError
-from ramit_model.training.validation_history import Measurement, ValidationHistory
+from ramit_model.training.expectation import Expected
+from ramit_model.training.validation_history import Measurement, ValidationHistory, validation_line
 
 
 @pytest.fixture
@@ -112,3 +113,15 @@ def test_a_file_that_is_no_history(tmp_path: Path, kind: str) -> None:
         ValidationHistory(path).read(100)
     assert str(caught.value) == f"{path}: not a table of measurements; repair or remove it"
     assert path.read_bytes() == FILES[kind]
+
+
+def test_the_line_of_a_validation() -> None:
+    best = {"psnr": {"val": 31.5, "iter": 500}, "ssim": {"val": 0.75, "iter": 1000}}
+    averages = {"psnr": 31.25, "ssim": 0.75}
+    measured = "psnr 31.2500 (best: 31.5000 at 500)", "ssim 0.7500"
+    assert validation_line("a", 1000, averages, best) == f"validation at 1,000, a: {', '.join(measured)}"
+    expected = [Expected(500, "a", "psnr", 30.0, 1.0), Expected(1000, "a", "psnr", 32.0, 0.5)]
+    beside = f"{measured[0]} (expected: 32.00 ± 0.50), {measured[1]}"
+    assert validation_line("a", 1000, averages, best, expected) == f"validation at 1,000, a: {beside}"
+    assert "expected" not in validation_line("b", 1000, averages, best, expected)
+    assert validation_line("a", "test", averages, best) == "a: psnr 31.2500, ssim 0.7500"
