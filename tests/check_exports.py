@@ -1,7 +1,8 @@
 """Export every network and compare ONNX Runtime and OpenVINO with PyTorch, in float32 and float16.
 
 Published weights where RAMIT_ASSETS has them, else trained ones of `tests/record_curves.py` where they are given, else
-reproducible ones. `python tests/check_exports.py --help`.
+the published ones of another scale with a reproducible tail, else reproducible ones.
+`python tests/check_exports.py --help`.
 """
 
 import argparse
@@ -51,14 +52,7 @@ def row(name: str, *, half: bool, trained: Path | None) -> str:
     """Export one network; returns a row of the table."""
     started = time.monotonic()
     net = network(name).eval()
-    kind, weights = "published", published(name)
-    if weights is None and trained is not None and name in CHECKED:
-        kind, weights = "briefly trained", trained / f"check_RAMiT_{name.rsplit('_', 1)[1]}_0/models/net_g_latest.pth"
-    if weights and weights.is_file():
-        net.load_state_dict(read_weights(weights))
-    else:
-        kind = "reproducible"
-        fill(net)
+    kind = load(net, name, trained)
     about = {"unit": net.size_unit, "scale": net.scale, "channels": net.in_channels}
     content = to_onnx(trace(net, **about, half=half))
     runtimes: list[Callable[[np.ndarray], np.ndarray]] = [open_onnx(content)]
@@ -67,6 +61,26 @@ def row(name: str, *, half: bool, trained: Path | None) -> str:
     largest = [worst(differences(run, net, **about)) for run in runtimes]
     cells = [*largest, *["-"] * (2 - len(largest)), f"{time.monotonic() - started:.0f}"]
     return " | ".join([f"| {name}", kind, f"{len(content) / 1e6:.1f}", *cells]) + " |"
+
+
+def load(net: torch.nn.Module, name: str, trained: Path | None) -> str:
+    """Give a network the most real weights that are here; returns their kind."""
+    fill(net)
+    if weights := published(name):
+        net.load_state_dict(read_weights(weights))
+        return "published"
+    variant, task = name.rsplit("_", 1)
+    checked = trained / f"check_RAMiT_{task}_0/models/net_g_latest.pth" if trained and name in CHECKED else None
+    if checked and checked.is_file():
+        net.load_state_dict(read_weights(checked))
+        return "briefly trained"
+    siblings = (published(f"{variant}_x{scale}") for scale in (2, 3, 4) if task.startswith("x"))
+    if sibling := next(filter(None, siblings), None):
+        own = net.state_dict()
+        body = {key: value for key, value in read_weights(sibling).items() if value.shape == own[key].shape}
+        net.load_state_dict(own | body)
+        return f"those of {sibling.stem} but for the tail"
+    return "reproducible"
 
 
 def published(name: str) -> Path | None:
