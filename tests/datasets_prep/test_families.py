@@ -12,6 +12,7 @@ from helpers import REPOSITORY
 from datasets_prep.downloads import COMMON_FOLDERS, SCALES, Collection
 from datasets_prep.families import FAMILIES, own_folder
 from datasets_prep.gathering import HERE
+from datasets_prep.photographs import DEGRADED
 from datasets_prep.sub_images import Grid
 
 COLLECTIONS = {id(c): c for family in FAMILIES.values() for c in family.collections}.values()
@@ -67,6 +68,7 @@ OPTION_FILES = [
 @pytest.mark.parametrize("path", OPTION_FILES, ids=lambda path: path.stem)
 def test_what_option_files_read_is_what_a_family_yields(path: Any) -> None:
     outputs = {output for family in FAMILIES.values() for output in family.outputs.values()}
+    outputs |= {f"photographs/{part}/{name}.lmdb" for part in ("train", "val") for name in DEGRADED}
     roots = set(data_roots(yaml.safe_load(path.read_text(encoding="utf-8"))))
     assert roots
     assert roots <= outputs
@@ -84,7 +86,7 @@ def test_names_and_outputs_are_unique() -> None:
     outputs = [output for family in FAMILIES.values() for output in family.outputs.values()]
     assert len(set(outputs)) == len(outputs)
     assert len({name.lower() for name in FAMILIES}) == len(FAMILIES)
-    assert not {"folder", "check", "list"} & FAMILIES.keys()
+    assert not {"folder", "photographs", "check", "list"} & FAMILIES.keys()
     assert all(name == family.name for name, family in FAMILIES.items())
 
 
