@@ -92,8 +92,8 @@ def load_options(path: str | os.PathLike[str], *, is_train: bool, forced: Iterab
     check_set_names(options["datasets"], str(path))
     find_weights(options, str(path))
     say_what_is_better((options.get("val") or {}).get("metrics") or {})
-    if is_train:
-        options["expected"] = expected_curve(options)
+    if is_train and (expected := expected_curve(options)):
+        options["expected"] = expected
     return options
 
 

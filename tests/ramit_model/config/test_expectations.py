@@ -30,7 +30,7 @@ def recorded(
     (tmp_path / "recipes/expected.json").write_text(text, encoding="utf-8")
 
     def load(key: str = "name", value: Any = "tiny") -> list[Expected]:
-        return load_options(write_options(changed(options, key, value)), is_train=True)["expected"]
+        return load_options(write_options(changed(options, key, value)), is_train=True).get("expected", [])
 
     return load
 
