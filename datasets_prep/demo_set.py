@@ -27,10 +27,11 @@ def photograph(name: str) -> NDArray[Any]:
     return decode(path.read_bytes(), Treatment()).image
 
 
-def _train_entries() -> Iterator[tuple[str, NDArray[Any]]]:
+def train_entries(grid: Grid) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Keys and sub-images of the photographs to train on."""
     for name in TRAIN_IMAGES:
         image = photograph(name)
-        for index, (top, left, height, width) in enumerate(GRID.boxes(*image.shape[:2])):
+        for index, (top, left, height, width) in enumerate(grid.boxes(*image.shape[:2])):
             yield sub_image_key(name, index), image[top : top + height, left : left + width]
 
 
@@ -41,6 +42,6 @@ def _validation_entries() -> Iterator[tuple[str, NDArray[Any]]]:
 
 def prepare_demo_set(out: Path) -> None:
     """Write `out`/train and `out`/val, each with HR.lmdb and LR_bicubic_X2.lmdb; existing ones are kept."""
-    for part, entries in (("train", _train_entries), ("val", _validation_entries)):
+    for part, entries in (("train", train_entries(GRID)), ("val", _validation_entries())):
         if not (out / part / f"LR_bicubic_X{SCALE}.lmdb").is_dir() or not (out / part / "HR.lmdb").is_dir():
-            write_pairs(entries(), out / part, scale=SCALE)
+            write_pairs(entries, out / part, scale=SCALE)

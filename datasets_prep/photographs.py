@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_prep.bicubic import downscale
-from datasets_prep.demo_set import TRAIN_IMAGES, VALIDATION_CROPS, photograph
+from datasets_prep.demo_set import VALIDATION_CROPS, photograph, train_entries
 from datasets_prep.lmdb_writer import LmdbWriter
-from datasets_prep.sub_images import Grid, sub_image_key
+from datasets_prep.sub_images import Grid
 
 Image = NDArray[Any]
 
@@ -36,22 +36,15 @@ def prepare_photographs(out: Path) -> None:
 
     Existing ones are kept.
     """
-    for part, entries in (("train", _train_entries), ("val", _validation_entries)):
+    for part, entries in (("train", train_entries(GRID)), ("val", _validation_entries())):
         missing = {name: make for name, make in DEGRADED.items() if not (out / part / f"{name}.lmdb").is_dir()}
         if not missing:
             continue
         with ExitStack() as stack:
             writers = {name: stack.enter_context(LmdbWriter(out / part / f"{name}.lmdb")) for name in missing}
-            for key, image in entries():
+            for key, image in entries:
                 for name, make in missing.items():
                     writers[name].put(key, make(image, key))
-
-
-def _train_entries() -> Iterator[tuple[str, Image]]:
-    for name in TRAIN_IMAGES:
-        image = photograph(name)
-        for index, (top, left, height, width) in enumerate(GRID.boxes(*image.shape[:2])):
-            yield sub_image_key(name, index), image[top : top + height, left : left + width]
 
 
 def _validation_entries() -> Iterator[tuple[str, Image]]:

@@ -257,7 +257,7 @@ TABLES_BEGIN = "<!-- option tables: begin (python options/recipes.py writes them
 TABLES_END = "<!-- option tables: end -->"
 EXPECTED_BEGIN = "<!-- expected: begin (python options/recipes.py writes it) -->"
 EXPECTED_END = "<!-- expected: end -->"
-"""Marks in README.md, between which the option tables are written."""
+"""Marks in README.md, between which tables are written."""
 
 
 # Files ---------------------------------------------------------------------------------------------------------------

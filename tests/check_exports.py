@@ -32,7 +32,7 @@ NAMES = (
     *(f"NGswin_x{scale}" for scale in (2, 3, 4)),
 )
 
-CHECKED = ("RAMiT-1_x2", "RAMiT-1_x3", "RAMiT-1_x4", "RAMiT-1_CDN", "RAMiT_GDN", "RAMiT-slimLLE_LLE", "RAMiT_DR")
+CHECKED = ("RAMiT-1_x2", "RAMiT-1_x4", "RAMiT-slimLLE_LLE")
 """Networks that `options/check_*.yml` train."""
 
 

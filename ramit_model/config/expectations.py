@@ -16,7 +16,7 @@ IRRELEVANT = ("dataroot_gt", "dataroot_lq", "io_backend", "num_worker_per_gpu", 
 
 def recorded_curves() -> dict[str, list[Expected]]:
     """Name of an option file -> what its training comes to, as recorded."""
-    return {name: [Expected(*row) for row in entry["curve"]] for name, entry in _recorded().items()}
+    return {name: _curve(entry) for name, entry in _recorded().items()}
 
 
 def expected_curve(options: Options) -> list[Expected]:
@@ -26,8 +26,8 @@ def expected_curve(options: Options) -> list[Expected]:
         options: Options of a training; its name, seed, folders, workers and log may be others.
     """
     fingerprint = fingerprint_of(options)
-    known = [name for name, entry in _recorded().items() if entry["options"] == fingerprint]
-    return recorded_curves()[known[0]] if known else []
+    known = (_curve(entry) for entry in _recorded().values() if entry["options"] == fingerprint)
+    return next(known, [])
 
 
 def fingerprint_of(options: Options) -> str:
@@ -48,6 +48,10 @@ def fingerprint_of(options: Options) -> str:
     }
     text = json.dumps(decisive, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _curve(entry: dict[str, Any]) -> list[Expected]:
+    return [Expected(*row) for row in entry["curve"]]
 
 
 def _recorded() -> dict[str, Any]:

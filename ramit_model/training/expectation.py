@@ -1,4 +1,4 @@
-"""What a training is expected to come to, where that is known."""
+"""Results that a training is expected to come to, where they are known."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
